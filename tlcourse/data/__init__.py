@@ -1,0 +1,168 @@
+"""Data sets: one door to all of them.
+
+>>> from tlcourse import data
+>>> truevoice = data.load("truevoice")
+>>> truevoice.train.text, truevoice.train.destination
+
+A set is looked for in the folder named by `TLCOURSE_DATA`, then in the cache, then at its publisher's address.
+"""
+
+import warnings
+from dataclasses import dataclass, field
+
+import pandas as pd
+
+from tlcourse.data import parsers
+from tlcourse.data.catalogue import DataError, Entry, UnknownDataset, info, names, read_catalogue, shipped
+from tlcourse.data.download import (
+    ChecksumError,
+    DownloadError,
+    cache_folder,
+    data_folder,
+    fetch,
+    in_folder,
+)
+from tlcourse.data.files import installed_file, read_files
+from tlcourse.data.splits import holdout, labelled_subset
+
+__all__ = [
+    "ChecksumError",
+    "DataError",
+    "Dataset",
+    "DownloadError",
+    "Entry",
+    "UnknownDataset",
+    "cache_folder",
+    "holdout",
+    "info",
+    "labelled_subset",
+    "load",
+    "names",
+    "read_catalogue",
+    "shipped",
+]
+
+CUT = 0.1  # share of the training rows that become a split the publisher does not have
+SEED = 0  # of those cuts: one and the same everywhere, so that results compare
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A loaded data set: a frame a split, with a `text` column and label columns.
+
+    Label columns are categorical, with the same sorted categories in each split.
+
+    Attributes:
+        name: its name in the catalogue (the fallback's, where that was loaded).
+        source: "folder" (`TLCOURSE_DATA`), "cache", "download", "package" or "embedded".
+        label: the default label column; None where each word has a label instead.
+        splits: the frames, by name.
+        cut: the splits that were cut from the published training rows, in the order of cutting.
+    """
+
+    name: str
+    source: str
+    label: str | None
+    splits: dict[str, pd.DataFrame] = field(repr=False)
+    cut: tuple[str, ...] = ()
+
+    def _split(self, split: str) -> pd.DataFrame:
+        if split not in self.splits:
+            raise DataError(f"{self.name} has no split {split!r}; it has {', '.join(self.splits)}.")
+        return self.splits[split]
+
+    @property
+    def train(self) -> pd.DataFrame:
+        """Rows to train on."""
+        return self._split("train")
+
+    @property
+    def valid(self) -> pd.DataFrame:
+        """Rows to choose by; none of their texts is in `train`, unless the publisher made this split."""
+        return self._split("valid")
+
+    @property
+    def test(self) -> pd.DataFrame:
+        """Rows to report on, once."""
+        return self._split("test")
+
+    @property
+    def unlabelled(self) -> pd.DataFrame:
+        """Rows with a `text` only.
+
+        Raises:
+            DataError: the set has none.
+        """
+        return self._split("unlabelled")
+
+    @property
+    def classes(self) -> list:
+        """The values of the default label, sorted."""
+        return [] if self.label is None else self.train[self.label].cat.categories.tolist()
+
+
+def load(name: str, *, fallback: str | None = None, catalogue: dict[str, Entry] | None = None) -> Dataset:
+    """Load a data set by its name in the catalogue.
+
+    It is taken from the folder named by `TLCOURSE_DATA` if that holds it, else from the cache, else downloaded (with a
+    progress bar; an interrupted download goes on where it stopped; the sha256 is checked).
+
+    Args:
+        name: one of `names()`.
+        fallback: a data set to load instead, with a warning, when this one cannot be downloaded.
+        catalogue: entries to use in place of those that ship with the course.
+
+    Raises:
+        UnknownDataset: no such set.
+        DownloadError: it cannot be had; the message says how to get it by hand.
+        ChecksumError: a file is not the published one.
+        DataError: a file is corrupt or is not in its format.
+    """
+    entry = info(name, catalogue=catalogue)
+    if fallback is not None:
+        info(fallback, catalogue=catalogue)
+    try:
+        path, source = _locate(entry)
+    except ChecksumError:
+        raise
+    except DownloadError as error:
+        if fallback is None:
+            raise
+        warnings.warn(f"Using {fallback} in place of {name}. {error}", stacklevel=2)
+        return load(fallback, catalogue=catalogue)
+    splits = parsers.PARSERS[entry.parser](read_files(path, entry))
+    return _finish(entry, source, splits)
+
+
+def _locate(entry: Entry):
+    """Path of the set's files and the kind of place it is in."""
+    folder = data_folder()
+    if folder is not None and (path := in_folder(entry, folder)):
+        return path, "folder"
+    if entry.embedded:
+        return shipped() / entry.embedded, "embedded"
+    if entry.package:
+        return installed_file(entry), "package"
+    path, downloaded = fetch(entry, cache_folder())
+    return path, "download" if downloaded else "cache"
+
+
+def _finish(entry: Entry, source: str, splits: dict[str, pd.DataFrame]) -> Dataset:
+    """Cut the splits that are missing and make the labels categorical."""
+    if "train" not in splits:
+        raise DataError(f"{entry.name} ({source}) has no training rows; its splits are {', '.join(splits)}.")
+    cut = tuple(split for split in ("test", "valid") if split not in splits)
+    by, group = (entry.label, "text") if entry.label else (None, "file")
+    for split in cut:
+        splits["train"], splits[split] = holdout(
+            splits["train"], by=by, fraction=CUT, seed=SEED, group=group
+        )
+    for label in entry.labels:
+        values = {v for frame in splits.values() if label in frame for v in frame[label].unique()}
+        dtype = pd.CategoricalDtype(sorted(values))
+        for frame_name, frame in splits.items():
+            if label in frame:
+                splits[frame_name] = frame.assign(**{label: frame[label].astype(dtype)})
+    order = [split for split in ("train", "valid", "test", "unlabelled") if split in splits]
+    frames = {split: splits[split].reset_index(drop=True) for split in order}
+    return Dataset(entry.name, source, entry.label, frames, cut)

@@ -1,0 +1,119 @@
+"""The catalogue: what each data set is, where it lives and under which licence."""
+
+import difflib
+import tomllib
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path, PurePosixPath
+
+PACKAGE = Path(__file__).parents[1]
+
+
+class DataError(Exception):
+    """A data set, or a file of one, is not as it should be; the message says what to do."""
+
+
+class UnknownDataset(DataError):
+    """The catalogue has no data set of this name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """What the catalogue says of one data set.
+
+    Attributes:
+        name: the name that `load` takes.
+        title: one line for people.
+        languages: ISO 639-1 codes.
+        labels: label columns, the default one first; empty where each word has a label instead.
+        licence: SPDX identifier, or the publisher's words.
+        citation, homepage: whom to credit, and where to read more.
+        splits: in words, which splits are published and which are cut here.
+        parser: the function of `tlcourse.data.parsers` that reads the files.
+        members: patterns of the files it reads, matched from the right of their paths.
+        addresses: where to download; the same file at each, tried in order.
+        sha256, bytes: of the downloaded file.
+        package: `distribution:path` of a file in an installed package.
+        embedded: folder, below `shipped()`, of a set that ships with the course.
+        unpacked_bytes: the most that its files may hold together.
+    """
+
+    name: str
+    title: str
+    languages: tuple[str, ...]
+    labels: tuple[str, ...]
+    licence: str
+    citation: str
+    homepage: str
+    splits: str
+    parser: str
+    members: tuple[str, ...]
+    unpacked_bytes: int
+    addresses: tuple[str, ...] = ()
+    sha256: str = ""
+    bytes: int = 0
+    package: str = ""
+    embedded: str = ""
+
+    def __post_init__(self) -> None:
+        places = [bool(self.addresses), bool(self.package), bool(self.embedded)]
+        if sum(places) != 1:
+            raise DataError(f"[{self.name}] in the catalogue needs one of addresses, package, embedded")
+        if self.addresses and not (len(self.sha256) == 64 and self.bytes > 0):
+            raise DataError(f"[{self.name}] in the catalogue is downloaded, so it needs its sha256 and bytes")
+
+    @property
+    def label(self) -> str | None:
+        """The default label column; None where a set has no label for a whole text."""
+        return self.labels[0] if self.labels else None
+
+    @property
+    def address(self) -> str:
+        """The first address; empty for what is not downloaded."""
+        return self.addresses[0] if self.addresses else ""
+
+    @property
+    def file(self) -> str:
+        """Name of the downloaded file, as published; empty for what is not downloaded."""
+        return PurePosixPath(self.address).name
+
+
+def shipped() -> Path:
+    """The folder of the data that comes with the course: in a wheel, or in a checkout of the repository."""
+    for folder in (PACKAGE / "_data", PACKAGE.parent / "data"):
+        if (folder / "catalogue.toml").is_file():
+            return folder
+    raise DataError(f"The catalogue of data sets is missing beside {PACKAGE}: install tlcourse again.")
+
+
+@cache
+def read_catalogue(path: Path | None = None) -> dict[str, Entry]:
+    """Read a catalogue, by default the one that ships with the course: entries by name."""
+    path = path or shipped() / "catalogue.toml"
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        return {
+            name: Entry(name=name, **{k: tuple(v) if isinstance(v, list) else v for k, v in table.items()})
+            for name, table in tables.items()
+        }
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, TypeError) as error:
+        raise DataError(f"The catalogue {path} cannot be read: {error}") from error
+
+
+def names() -> list[str]:
+    """Names of the data sets in the catalogue."""
+    return list(read_catalogue())
+
+
+def info(name: str, *, catalogue: dict[str, Entry] | None = None) -> Entry:
+    """The catalogue's entry for a data set.
+
+    Raises:
+        UnknownDataset: no such set; the message names those that come near.
+    """
+    catalogue = read_catalogue() if catalogue is None else catalogue
+    if name in catalogue:
+        return catalogue[name]
+    near = difflib.get_close_matches(name.lower().replace("-", "_"), catalogue, cutoff=0.5)
+    meant = f" Did you mean {' or '.join(near)}?" if near else ""
+    raise UnknownDataset(f"There is no data set {name!r}.{meant} There are: {', '.join(catalogue)}.")

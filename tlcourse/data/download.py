@@ -1,0 +1,188 @@
+"""Finding a data set's files: a folder of the user's, the cache, the network."""
+
+import errno
+import os
+import shutil
+import warnings
+from pathlib import Path
+
+import pooch
+import requests
+from filelock import FileLock
+from tqdm.auto import tqdm
+
+from tlcourse.data.catalogue import DataError, Entry
+from tlcourse.data.files import has_members
+
+CHUNK = 1 << 16
+
+
+class DownloadError(DataError):
+    """A data set could not be downloaded; the message names the ways out."""
+
+
+class ChecksumError(DataError):
+    """A file is not the one that the catalogue knows; the message names both sums."""
+
+
+def cache_folder() -> Path:
+    """Where downloads are kept: `TLCOURSE_CACHE`, else the user's cache folder."""
+    return Path(os.environ.get("TLCOURSE_CACHE") or pooch.os_cache("tlcourse")).expanduser()
+
+
+def data_folder() -> Path | None:
+    """The folder named by `TLCOURSE_DATA`; None when it names none.
+
+    Raises:
+        DataError: the variable names a folder that is not there.
+    """
+    named = os.environ.get("TLCOURSE_DATA")
+    if not named:
+        return None
+    folder = Path(named).expanduser()
+    if not folder.is_dir():
+        raise DataError(f"TLCOURSE_DATA={named} is not a folder: correct the variable, or unset it to download.")
+    return folder
+
+
+def in_folder(entry: Entry, folder: Path) -> Path | None:
+    """A set's files in a folder: the published file, in it or in the sub-folder named as the set, else the unpacked
+    files in that sub-folder; None where there is neither.
+
+    Raises:
+        ChecksumError: the published file is there, but is not the one that was published.
+    """
+    below = folder / entry.name
+    for file in (below / entry.file, folder / entry.file) if entry.file else ():
+        if file.is_file():
+            verify(file, entry)
+            return file
+    return below if below.is_dir() and has_members(below, entry) else None
+
+
+def verify(file: Path, entry: Entry) -> None:
+    """Hold a file against the catalogue's sha256.
+
+    Raises:
+        ChecksumError: naming both sums.
+    """
+    if (found := pooch.file_hash(str(file))) != entry.sha256:
+        raise ChecksumError(
+            f"{file} is not the published {entry.file} of {entry.name}:\n"
+            f"  sha256 expected {entry.sha256}\n  sha256 found    {found}\n"
+            "It is damaged, or was changed by its publisher: delete it and load again."
+        )
+
+
+def fetch(entry: Entry, cache: Path) -> tuple[Path, bool]:
+    """The published file of a set, from the cache or else from its addresses.
+
+    Returns:
+        The file, and whether it was downloaded now.
+
+    Raises:
+        DownloadError: no address could be reached, or the disk is full.
+        ChecksumError: what was downloaded is not what was published; nothing of it is kept.
+    """
+    folder = cache / entry.name
+    file = folder / entry.file
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / ".lock"):  # two notebooks that start together download once
+        if file.is_file():
+            try:
+                verify(file, entry)
+                return file, False
+            except ChecksumError:
+                warnings.warn(f"{file} is damaged and will be downloaded again.", stacklevel=2)
+                file.unlink()
+        failures, wrong = [], False
+        for address in entry.addresses:
+            try:
+                pooch.retrieve(
+                    address,
+                    f"sha256:{entry.sha256}",
+                    fname=file.name,
+                    path=folder,
+                    downloader=ResumingDownloader(folder / f"{file.name}.part", n_bytes=entry.bytes),
+                )
+                return file, True
+            except requests.RequestException as error:
+                failures.append(f"{address}\n    {error}")
+            except ValueError as error:  # pooch's word for a wrong sum, with both in it
+                failures.append(f"{address}\n    {error}")
+                wrong = True
+            except OSError as error:
+                if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                    raise
+                free = shutil.disk_usage(folder).free
+                raise DownloadError(
+                    f"The disk is full: {entry.file} needs {entry.bytes:,} bytes and {folder} has {free:,} left. "
+                    "Make room, or set TLCOURSE_CACHE to a folder on another disk."
+                ) from error
+        raise (ChecksumError if wrong else DownloadError)(_ways_out(entry, file, failures))
+
+
+def _ways_out(entry: Entry, file: Path, failures: list[str]) -> str:
+    tried = "\n  ".join(failures)
+    return (
+        f"{entry.name} could not be downloaded ({entry.file}, {entry.bytes:,} bytes):\n  {tried}\n"
+        "What you can do:\n"
+        f"  - download the file in a browser and put it at {file}\n"
+        f"  - set TLCOURSE_DATA to a folder that holds {entry.file}, or its files unpacked in {entry.name}/\n"
+        '  - use the sample that ships with the course: load(..., fallback="thai_intents")'
+    )
+
+
+class ResumingDownloader:
+    """A downloader for pooch that goes on where an interrupted download stopped.
+
+    What has come so far is kept in a `.part` file and the rest is asked for with a Range header; a server that knows
+    no ranges sends the whole file, and the download starts afresh. The sum is checked by pooch when all is there.
+
+    Args:
+        part: where to keep an unfinished download.
+        n_bytes: size of the published file; a server that sends more is cut off.
+        timeout: seconds without an answer after which a connection is given up.
+    """
+
+    def __init__(self, part: Path, *, n_bytes: int, timeout: float = 30) -> None:
+        self.part, self.n_bytes, self.timeout = part, n_bytes, timeout
+
+    def __call__(self, url: str, output_file: str, pooch: object) -> None:
+        """Download `url` and move it to `output_file` when it is complete.
+
+        Raises:
+            requests.RequestException: no answer, a refusal, or a connection that broke off.
+            OSError: the disk is full; the unfinished download is removed.
+        """
+        have = self.part.stat().st_size if self.part.is_file() else 0
+        if have < self.n_bytes:
+            self._receive(url, have)
+        if (have := self.part.stat().st_size) < self.n_bytes:
+            raise requests.ConnectionError(
+                f"the connection broke off after {have:,} of {self.n_bytes:,} bytes; load again to go on from there"
+            )
+        self.part.replace(output_file)
+
+    def _receive(self, url: str, have: int) -> None:
+        headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
+        with requests.get(url, headers=headers, stream=True, timeout=self.timeout) as response:
+            response.raise_for_status()
+            if response.status_code != requests.codes.partial_content:
+                have = 0
+            try:
+                with (
+                    self.part.open("ab" if have else "wb") as file,
+                    tqdm(
+                        desc=self.part.stem, total=self.n_bytes, initial=have, unit="B", unit_scale=True
+                    ) as progress,
+                ):
+                    for chunk in response.iter_content(CHUNK):
+                        file.write(chunk)
+                        progress.update(len(chunk))
+                        if file.tell() > self.n_bytes:
+                            break
+            except OSError as error:
+                if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                    self.part.unlink(missing_ok=True)
+                raise

@@ -1,0 +1,141 @@
+"""Reading the files of a data set: from a folder, a zip or a tar, without writing anything.
+
+Archives are read in memory, one member at a time; nothing is unpacked to disk, and a member that names a place
+outside its archive is refused all the same.
+"""
+
+import gzip
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path, PurePosixPath
+
+from tlcourse.data.catalogue import DataError, Entry
+
+
+def read_files(path: Path, entry: Entry) -> Iterator[tuple[str, bytes]]:
+    """The files of a data set that match `entry.members`, one at a time: `(path, bytes)`.
+
+    Args:
+        path: a folder, a `.zip`, a `.tar.gz` or a single file; a file in a folder may be gzipped.
+        entry: says which members to read and how many bytes they may hold together.
+
+    Raises:
+        DataError: none of the members is there; a corrupt archive; one that leads outside itself or unpacks to more
+            than `entry.unpacked_bytes`.
+    """
+    if path.is_dir():
+        read = _from_folder
+    elif zipfile.is_zipfile(path):
+        read = _from_zip
+    elif path.name.endswith((".tar.gz", ".tgz", ".tar")):
+        read = _from_tar
+    elif path.suffix == ".zip":
+        raise DataError(f"{path} is not a zip archive, or not a whole one: delete it and load {entry.name} again.")
+    else:
+        read = _from_file
+    found = False
+    try:
+        for name, raw in read(path, entry):
+            found = True
+            yield name, raw
+    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, gzip.BadGzipFile) as error:
+        raise DataError(f"{path} is corrupt ({error}): delete it and load {entry.name} again.") from error
+    if not found:
+        raise DataError(f"{path} holds none of the files of {entry.name}: {', '.join(entry.members)}.")
+
+
+def installed_file(entry: Entry) -> Path:
+    """A file of an installed package, found without importing it.
+
+    Raises:
+        DataError: the package is not installed, or no longer has that file.
+    """
+    distribution, _, file = entry.package.partition(":")
+    try:
+        path = Path(str(metadata.distribution(distribution).locate_file(file)))
+    except metadata.PackageNotFoundError:
+        raise DataError(f"{entry.name} is in a package: pip install {distribution}") from None
+    if not path.is_file():
+        raise DataError(f"{entry.name}: the installed {distribution} has no {file}; install another version.")
+    return path
+
+
+def has_members(folder: Path, entry: Entry) -> bool:
+    """Whether an unpacked copy of a data set lies in a folder."""
+    return any(_wanted(file, entry) for file in _walk(folder))
+
+
+def _walk(folder: Path) -> Iterator[PurePosixPath]:
+    for file in sorted(folder.rglob("*")):
+        if file.is_file():
+            yield PurePosixPath(file.relative_to(folder).as_posix())
+
+
+def _wanted(name: PurePosixPath, entry: Entry) -> bool:
+    plain = name.with_suffix("") if name.suffix == ".gz" else name
+    return not name.name.startswith(".") and any(plain.match(pattern) for pattern in entry.members)
+
+
+def _safe(name: str, path: Path) -> PurePosixPath:
+    member = PurePosixPath(name.replace("\\", "/"))
+    if member.is_absolute() or ".." in member.parts or (member.parts and ":" in member.parts[0]):
+        raise DataError(f"{path} is refused: its member {name!r} leads outside the archive.")
+    return member
+
+
+class _Budget:
+    """Counts down what an entry's files may hold together."""
+
+    def __init__(self, path: Path, entry: Entry) -> None:
+        self.path, self.left, self.most = path, entry.unpacked_bytes, entry.unpacked_bytes
+
+    def spend(self, n_bytes: int) -> None:
+        self.left -= n_bytes
+        if self.left < 0:
+            raise DataError(f"{self.path} is refused: it unpacks to more than the {self.most:,} bytes it should.")
+
+
+def _from_folder(path: Path, entry: Entry) -> Iterator[tuple[str, bytes]]:
+    budget = _Budget(path, entry)
+    for name in _walk(path):
+        if _wanted(name, entry):
+            yield _read_one(path / name, str(name), budget)
+
+
+def _from_file(path: Path, entry: Entry) -> Iterator[tuple[str, bytes]]:
+    yield _read_one(path, path.name, _Budget(path, entry))
+
+
+def _read_one(file: Path, name: str, budget: _Budget) -> tuple[str, bytes]:
+    opener = gzip.open if file.suffix == ".gz" else open
+    with opener(file, "rb") as stream:
+        raw = stream.read(budget.left + 1)
+    budget.spend(len(raw))
+    return name.removesuffix(".gz"), raw
+
+
+def _from_zip(path: Path, entry: Entry) -> Iterator[tuple[str, bytes]]:
+    budget = _Budget(path, entry)
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.infolist():
+            name = _safe(member.filename, path)
+            if (member.external_attr >> 16) & 0o170000 == 0o120000:
+                raise DataError(f"{path} is refused: its member {member.filename!r} is a link.")
+            if not member.is_dir() and _wanted(name, entry):
+                budget.spend(member.file_size)  # zipfile reads no more than this
+                yield str(name), archive.read(member)
+
+
+def _from_tar(path: Path, entry: Entry) -> Iterator[tuple[str, bytes]]:
+    budget = _Budget(path, entry)
+    with tarfile.open(path, "r|*") as archive:  # a stream: one pass, no index of 100,000 members
+        for member in archive:
+            name = _safe(member.name, path)
+            if member.issym() or member.islnk():
+                raise DataError(f"{path} is refused: its member {member.name!r} is a link.")
+            if member.isfile() and _wanted(name, entry):
+                budget.spend(member.size)
+                yield str(name), archive.extractfile(member).read()
