@@ -1,0 +1,211 @@
+"""From a text to its words: normalisation, and one function for each way to cut a text into tokens.
+
+A tokeniser is any function from a text to a list of strings: `thai_words`, `english_words`, `characters`, or
+your own. `tokenise` runs one over many texts.
+"""
+
+import functools
+import itertools
+import multiprocessing
+import os
+import re
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from importlib.util import find_spec
+
+from pythainlp.corpus import thai_words as dictionary
+from pythainlp.tokenize.newmm import segment as newmm
+from pythainlp.tokenize.nlpo3 import segment as nlpo3
+from pythainlp.util import normalize
+from tqdm.auto import tqdm
+
+THAI = "ก-ฺเ-๎"  # letters, vowels, tone marks and signs: the Thai block without the baht sign and the digits
+
+# --- Normalisation ---------------------------------------------------------------------------------------------
+
+# Characters that nobody sees and that make equal words differ. A zero-width joiner goes only beside Thai:
+# between emoji it is what makes a family out of three people.
+_INVISIBLE = re.compile(
+    "[\u00ad\u200b\u200c\u200e\u200f\u202a-\u202e\u2060\ufeff]"
+    f"|\u200d(?=[{THAI}\\s]|$)|(?<=[{THAI}\\s])\u200d|^\u200d"
+)
+_ABOVE_BELOW, _TONES, _FOLLOW = "ัิีึืฺุู็์ํ๎", "่-๋", "ะาำๅ"
+# Anything for pythainlp to repair? One quick search spares most texts its thirty substitutions.
+_IRREGULAR = re.compile(
+    rf"เเ|[{_TONES}์][{_ABOVE_BELOW}{_TONES}]|ํ[{_TONES}]*า|[{_FOLLOW}][{_TONES}]|ๅ"
+    rf"|([ะาำๅเแโใไั-ฺ็์ํ๎]) *\1|(?:^| )[{_ABOVE_BELOW}{_TONES}]"
+)
+_REPEATED = re.compile(r"([^\d\s])\1{3,}")
+
+
+def normalise(text: str) -> str:
+    """The text with one spelling for what looks the same.
+
+    In order: Unicode NFC; invisible characters dropped; each run of white space (line ends too) becomes one
+    space; Thai marks put in their order, doubled vowels and tone marks and marks without a base dropped
+    (`pythainlp.util.normalize`); a character said more than three times said three times ("มากกกกกก" becomes
+    "มากกก", "!!!!!" becomes "!!!"), so that emphasis stays but has one spelling. Digits, Thai and Arabic, are
+    never changed. Normalising twice changes nothing more.
+
+    Raises TypeError when `text` is not a string.
+    """
+    if not isinstance(text, str):
+        raise TypeError(f"a text must be a str, not {type(text).__name__}: {text!r:.80}")
+    previous = None
+    while text != previous:  # one repair may bring about another; the second pass is nearly always the last
+        previous = text
+        text = _INVISIBLE.sub("", unicodedata.normalize("NFC", text))
+        text = " ".join(text.split())
+        if _IRREGULAR.search(text):
+            text = normalize(text)
+        text = _REPEATED.sub(r"\1\1\1", text)
+    return text
+
+
+# --- Thai words ------------------------------------------------------------------------------------------------
+
+_PIECE = re.compile(
+    rf"(?P<thai>[{THAI}]+(?:\.[{THAI}]+)*(?:\.(?!\.))?)"  # a dot may belong to an abbreviation: พ.ศ., กทม.
+    rf"|\d+(?:[.,]\d+)*"  # 1,234.50
+    rf"|[^\W\d_{THAI}]+(?:[-'’][^\W\d_{THAI}]+)*"  # Latin words and those of other scripts: e-mail, don't
+    rf"|([^\s\w{THAI}]|_)(?:\2|[\ufe0f\U0001f3fb-\U0001f3ff]|\u200d[^\s\w{THAI}])*"  # "!!!", one emoji with its skin
+)
+# nlpo3 knows two kinds of run less well than pythainlp does, and cuts them otherwise.
+_DIPHTHONG = re.compile("เ[ก-ฮ]{1,2}[ิีุู][่-๋]?ย(?:[ก-ฮ]{1,2}[ุูิ]?์)?")  # เวียร์ is one cluster, never เวียร|์
+_PLAIN = re.compile(rf"[{THAI}]+|\.")
+
+
+def _nlpo3_words(run: str) -> list[str]:
+    """The words of nlpo3, or newmm's own in the rare run (1 in 300) where the two may differ."""
+    words = nlpo3(run)
+    if "." in run and not all(_PLAIN.fullmatch(word) or word in dictionary() for word in words):
+        return newmm(run)
+    clusters = [match.span() for match in _DIPHTHONG.finditer(run)]
+    if clusters and any(a < cut < b for cut in itertools.accumulate(map(len, words)) for a, b in clusters):
+        return newmm(run)
+    return words
+
+
+_words_of_run: Callable[[str], list[str]] = _nlpo3_words if find_spec("nlpo3") else newmm
+
+
+def thai_words(text: str) -> list[str]:
+    """The words of a Thai text, normalised and lower-cased, without white space.
+
+    Runs of Thai letters are cut by newmm (dictionary-based maximal matching within Thai character clusters,
+    with pythainlp's own word list), through its Rust version `nlpo3` where that is installed: the words are
+    the same either way. Numbers, words of other scripts and repeated punctuation are a token each.
+
+    >>> thai_words("อยากเช็คยอด iPhone 13 ครับบบบบ!!")
+    ['อยาก', 'เช็ค', 'ยอด', 'iphone', '13', 'ครับ', 'บ', 'บ', '!!']
+    """
+    words = []
+    for piece in _PIECE.finditer(normalise(text)):
+        if run := piece["thai"]:
+            words += _words_of_run(run)
+        else:
+            words.append(piece[0].lower())
+    return words
+
+
+# --- English words and characters ------------------------------------------------------------------------------
+
+_ENGLISH = re.compile(
+    r"\d+(?:[.,]\d+)*"
+    r"|n't\b|'(?:s|re|ve|ll|d|m)\b"
+    r"|[^\W\d_]+?(?=n't\b)"  # do|n't
+    r"|[^\W\d_]+(?:-[^\W\d_]+)*"
+    r"|([^\s\w]|_)\1*"
+)
+
+
+def english_words(text: str) -> list[str]:
+    """The lower-cased words, numbers and punctuation of an English text, contractions cut as in the Penn Treebank.
+
+    >>> english_words("I don't think it's well-made...")
+    ['i', 'do', "n't", 'think', 'it', "'s", 'well-made', '...']
+    """
+    text = normalise(text).lower().replace("’", "'")
+    return [word[0] for word in _ENGLISH.finditer(text)]
+
+
+def characters(text: str) -> list[str]:
+    """The characters (Unicode code points) of the normalised text, spaces included."""
+    return list(normalise(text))
+
+
+# --- Many texts ------------------------------------------------------------------------------------------------
+
+_CHUNK = 250_000  # characters sent to a process at a time
+_PAYS = 2_000_000  # characters a process must get before starting it costs less than it saves
+
+
+def _tokenise_chunk(texts: list[str], tokeniser: Callable[[str], list[str]]) -> list[list[str]]:
+    return [tokeniser(text) for text in texts]
+
+
+def _chunks(texts: list[str]) -> Iterator[list[str]]:
+    chunk, size = [], 0
+    for text in texts:
+        chunk.append(text)
+        size += len(text)
+        if size >= _CHUNK:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk
+
+
+def tokenise(
+    texts: Iterable[str],
+    tokeniser: Callable[[str], list[str]] = thai_words,
+    *,
+    progress: bool = True,
+    workers: int | None = None,
+) -> list[list[str]]:
+    """The tokens of each text, in the order of the texts.
+
+    `workers`: how many processes; None takes one a core for a corpus big enough to repay starting them, and
+    none for a smaller one. Processes are spawned, so a script that asks for them calls this under
+    `if __name__ == "__main__":`, and a tokeniser written in a notebook runs in the notebook's own process.
+
+    Raises TypeError when a text is not a string (naming its position), ValueError when `workers` is below 1.
+    """
+    if isinstance(texts, str):
+        raise TypeError("texts must be a list of texts; for one text call the tokeniser itself")
+    texts = list(texts)
+    for position, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise TypeError(f"text {position} is a {type(text).__name__}, not a str: {text!r:.80}")
+    if workers is None:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        workers = max(1, min(cores, sum(map(len, texts)) // _PAYS))
+        if getattr(tokeniser, "__module__", None) == "__main__":  # a spawned process could not find it
+            workers = 1
+    if workers < 1:
+        raise ValueError(f"workers must be at least 1, not {workers}")
+
+    work = functools.partial(_tokenise_chunk, tokeniser=tokeniser)
+    token_lists = []
+    with tqdm(total=len(texts), unit="text", disable=not progress) as bar:
+
+        def collect(results: Iterable[list[list[str]]]) -> None:
+            for result in results:
+                token_lists.extend(result)
+                bar.update(len(result))
+
+        if workers == 1:
+            collect(map(work, _chunks(texts)))
+        else:
+            try:
+                with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+                    collect(pool.map(work, _chunks(texts)))
+            except BrokenProcessPool as error:
+                raise RuntimeError(
+                    f"a tokenising process ended early: in a script, call tokenise under "
+                    f'`if __name__ == "__main__":`; elsewhere memory may have run out ({workers} processes). '
+                    "workers=1 works everywhere"
+                ) from error
+    return token_lists
