@@ -1,0 +1,192 @@
+"""Training: fastai's ``Learner`` around a model, and one call that trains a whole plan."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from fastai.callback.core import Callback, TrainEvalCallback
+from fastai.callback.training import GradientClip
+from fastai.data.core import DataLoaders
+from fastai.learner import CastToTensor, Learner, Metric, Recorder
+from fastai.optimizer import Adam
+from torch import nn
+
+from tlcourse import profile
+from tlcourse.training.callbacks import FollowPlan, KeepHistory, MixedPrecision, ResetHiddenState
+from tlcourse.training.groups import Direction, Plan, Stage, parameter_groups
+from tlcourse.training.metrics import ClassMetric, MeanLoss, WholeSetMetric, cross_entropy
+from tlcourse.training.schedules import Schedule, slanted_triangular
+
+ULMFIT_ADAM = partial(Adam, mom=0.7, sqr_mom=0.99)  # beta_1 and beta_2 of Howard & Ruder 2018, section 4.1
+
+
+class Batches(DataLoaders):
+    """fastai's pair of loaders, for plain iterables of (x, y): adds the device that they are wanted on."""
+
+    def __init__(self, train: Iterable, valid: Iterable, *, device: torch.device) -> None:
+        super().__init__(train, valid)
+        self._device = device
+
+
+def make_learner(
+    model: nn.Module,
+    train_batches: Iterable,
+    valid_batches: Iterable = (),
+    *,
+    loss=cross_entropy,
+    metrics: Sequence[ClassMetric | Metric | type[Metric]] = (),
+    layer_groups: Iterable[nn.Module | Iterable[nn.Parameter]] | None = None,
+    grad_clip: float | None = None,
+    weight_decay: float = 0.01,
+    cbs: Sequence[Callback] = (),
+    opt=ULMFIT_ADAM,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+    path: str | Path | None = None,
+) -> Learner:
+    """A fastai Learner for a model and its batches, ready for :func:`fit`.
+
+    Args:
+        model: takes x and returns logits, ``(batch, classes)`` or ``(batch, time, classes)``.
+        train_batches: has a length and yields (x, y), tensors of whole numbers.
+        valid_batches: the same, or nothing to go without validation.
+        loss: ``loss(logits, y)``, a mean over the targets.
+        metrics: functions ``metric(targets, predicted) -> float`` over the whole validation set, such as
+            ``accuracy`` and ``macro_f1`` or scikit-learn's, or fastai metrics such as ``Perplexity``.
+        layer_groups: modules or lists of parameters, nearest the input first; by default
+            ``model.layer_groups()``, or the whole model as one group.
+        grad_clip: the largest norm of the gradient; None does not clip.
+        weight_decay: decoupled from the gradient (AdamW), not applied to biases and norms.
+        cbs: more fastai callbacks, such as ``ActivationRegularisation``.
+        opt: a fastai optimiser function.
+        device: where to train; the profile's by default.
+        dtype: what the forward pass computes in (autocast); the profile's by default, float32 for none.
+        path: where fastai saves what ``learner.save`` writes.
+
+    Raises:
+        ValueError: the layer groups leave out a parameter or hold one twice.
+    """
+    here = profile.current()
+    device = torch.device(device or here.device)
+    dtype = dtype or here.dtype
+    if layer_groups is None:
+        layer_groups = model.layer_groups() if hasattr(model, "layer_groups") else [model]
+    groups = parameter_groups(model, layer_groups)
+
+    recorder = Recorder(add_time=False)
+    recorder.loss = MeanLoss()
+    callbacks = [TrainEvalCallback(), recorder, CastToTensor(), ResetHiddenState(), *cbs]
+    if dtype != torch.float32:
+        callbacks.append(MixedPrecision(dtype))
+    if grad_clip is not None:
+        callbacks.append(GradientClip(grad_clip))
+    return Learner(
+        Batches(train_batches, valid_batches, device=device),
+        model.to(device),
+        loss_func=loss,
+        opt_func=opt,
+        splitter=lambda model: groups,
+        metrics=[metric if is_fastai_metric(metric) else WholeSetMetric(metric) for metric in metrics],
+        cbs=callbacks,
+        wd=weight_decay,
+        train_bn=False,  # a frozen group is frozen, its normalisation too
+        default_cbs=False,  # fastai's set grows with what else was imported
+        path=path,
+    )
+
+
+def is_fastai_metric(metric: ClassMetric | Metric | type[Metric]) -> bool:
+    return isinstance(metric, Metric) or (isinstance(metric, type) and issubclass(metric, Metric))
+
+
+def fit(
+    learner: Learner,
+    stages: Sequence[Stage] | int,
+    *,
+    lr: float,
+    schedule: Schedule | None = None,
+    factor: float = 2.6,
+    direction: Direction = "lower-slower",
+    schedule_per: Literal["stage", "plan"] = "stage",
+) -> pd.DataFrame:
+    """Train a whole plan in one call.
+
+    The optimiser is new at the start and goes on through all stages: a group that keeps learning keeps its
+    momentum, and one that joins in starts without.
+
+    Args:
+        learner: from :func:`make_learner`.
+        stages: which groups learn for how long, such as ``gradual_unfreezing(5, 8)``; or a number of epochs
+            for which all groups learn.
+        lr: the peak learning rate of the fastest group.
+        schedule: moves all rates together; slanted triangular by default.
+        factor: the ratio of neighbouring groups' rates; 1 gives all the same.
+        direction: which end of the model learns slower.
+        schedule_per: one cycle of the schedule for each ``"stage"``, or one for the whole ``"plan"``.
+
+    Returns:
+        A row an epoch: epoch, stage, trainable (groups), train_loss and valid_loss (means over all targets),
+        each metric by its name, and lr, the head's highest rate. Also kept as ``learner.history``; the plan,
+        with every group's rate at every step, as ``learner.plan``.
+
+    Raises:
+        ValueError: the plan does not suit the model, or there is nothing to train on.
+    """
+    learner.create_opt()
+    plan = Plan.build(
+        stages,
+        n_groups=len(learner.opt.param_lists),
+        steps_per_epoch=len(learner.dls.train),
+        lr=lr,
+        schedule=schedule or slanted_triangular(),
+        factor=factor,
+        direction=direction,
+        schedule_per=schedule_per,
+    )
+    history = KeepHistory(plan)
+    try:
+        with learner.no_logging():
+            learner.fit(plan.epochs, cbs=[FollowPlan(plan), history])
+    finally:
+        if hasattr(learner, "mixed_precision"):
+            learner.mixed_precision.close()
+    learner.plan = plan
+    learner.history = pd.DataFrame(history.rows)
+    return learner.history
+
+
+@torch.no_grad()
+def predict(
+    model: nn.Module | Learner, batches: Iterable, *, device: torch.device | str | None = None
+) -> np.ndarray:
+    """Class probabilities of every document.
+
+    Args:
+        model: a classifier or the learner that trained it.
+        batches: yields (x, y). Where it has ``order``, the position in the documents of each row it yields,
+            the result is put back into the documents' order.
+        device: where to compute; by default where the model is.
+
+    Returns:
+        Probabilities, shape ``(documents, classes)``.
+    """
+    model = model.model if isinstance(model, Learner) else model
+    device = device or next(model.parameters()).device
+    was_training = model.training
+    model.to(device).eval()
+    if hasattr(model, "reset"):
+        model.reset()
+    rows = [model(x.to(device)).float().softmax(-1).cpu() for x, _ in batches]
+    model.train(was_training)
+    probabilities = torch.cat(rows).numpy()  # (N, C)
+    if hasattr(batches, "order"):
+        in_order = np.empty_like(probabilities)
+        in_order[np.asarray(batches.order)] = probabilities
+        return in_order
+    return probabilities
