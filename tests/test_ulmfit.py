@@ -36,7 +36,12 @@ def language_models():
 
 
 def padded_pair(lengths: list[int], bptt: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The same texts padded right (ours) and padded in whole chunks in front, the rest behind (fastai's)."""
+    """The same texts padded right (ours) and padded in whole chunks in front, the rest behind (fastai's).
+
+    The longest text must fill its last chunk: otherwise fastai's ``masked_concat_pool`` (2.8.12) counts padding in
+    front of a short text as padding behind it, and takes a wrong state as the last.
+    """
+    assert max(lengths) % bptt == 0 or max(lengths) < bptt
     texts = [random_ids(n, seed=n) for n in lengths]
     time = max(lengths)
     ours = torch.stack([F.pad(t, (0, time - len(t)), value=PAD) for t in texts])
@@ -83,7 +88,7 @@ class TestAgreementWithFastai:
         for name, parameter in ours.named_parameters():
             torch.testing.assert_close(parameter.grad, expected[name], atol=1e-5, rtol=0, msg=name)
 
-    @pytest.mark.parametrize("lengths", [[4, 4, 4], [5, 3, 1], [23, 17, 10, 6, 5, 2]])
+    @pytest.mark.parametrize("lengths", [[4, 4, 4], [5, 3, 1], [20, 17, 10, 6, 5, 2]])
     def test_classifier_of_texts_of_several_chunks(self, classifiers, lengths):
         ours, theirs = classifiers
         right, front = padded_pair(lengths, bptt=5)
@@ -92,7 +97,7 @@ class TestAgreementWithFastai:
 
     def test_classifier_gradients(self, classifiers):
         ours, theirs = classifiers
-        right, front = padded_pair([23, 17, 10, 6, 5, 2], bptt=5)
+        right, front = padded_pair([20, 17, 10, 6, 5, 2], bptt=5)
         y = torch.tensor([0, 1, 2, 3, 0, 1])
         F.cross_entropy(ours(right), y).backward()
         F.cross_entropy(theirs(front)[0], y).backward()
