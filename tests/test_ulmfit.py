@@ -13,10 +13,20 @@ from torch.nn import functional as F
 
 from tlcourse import ulmfit
 from tlcourse.text import PAD, Vocab
-from tlcourse.ulmfit import AWDLSTM, AWDLSTMConfig, Dropouts, LanguageModel, TextClassifier
+from tlcourse.ulmfit import AWDLSTM, AWDLSTMConfig, Dropouts, LanguageModel, TextClassifier, backbone
 
 TINY = AWDLSTMConfig(vocab_size=31, emb_dim=8, hidden_dim=12, n_layers=3)
-FASTAI_TINY = dict(emb_sz=8, n_hid=12, n_layers=3, pad_token=PAD, hidden_p=0.1, input_p=0.1, embed_p=0.1, weight_p=0.1, bidir=False)
+FASTAI_TINY = dict(
+    emb_sz=8,
+    n_hid=12,
+    n_layers=3,
+    pad_token=PAD,
+    hidden_p=0.1,
+    input_p=0.1,
+    embed_p=0.1,
+    weight_p=0.1,
+    bidir=False,
+)
 NO_DROPOUT = Dropouts(0, 0, 0, 0, 0)
 
 
@@ -28,7 +38,9 @@ def random_ids(*shape: int, seed: int = 0) -> torch.Tensor:
 def language_models():
     """Ours with fastai's random weights, both in evaluation mode."""
     torch.manual_seed(0)
-    theirs = get_language_model(AWD_LSTM, TINY.vocab_size, FASTAI_TINY | dict(output_p=0.1, tie_weights=True, out_bias=True))
+    theirs = get_language_model(
+        AWD_LSTM, TINY.vocab_size, FASTAI_TINY | dict(output_p=0.1, tie_weights=True, out_bias=True)
+    )
     torch.nn.init.normal_(theirs[1].decoder.bias)
     ours = LanguageModel(TINY)
     ours.load_state_dict(ulmfit.from_fastai(theirs.state_dict()))
@@ -46,14 +58,18 @@ def padded_pair(lengths: list[int], bptt: int) -> tuple[torch.Tensor, torch.Tens
     time = max(lengths)
     ours = torch.stack([F.pad(t, (0, time - len(t)), value=PAD) for t in texts])
     fronts = [(time - len(t)) // bptt * bptt for t in texts]
-    theirs = torch.stack([F.pad(t, (f, time - len(t) - f), value=PAD) for t, f in zip(texts, fronts, strict=True)])
+    theirs = torch.stack(
+        [F.pad(t, (f, time - len(t) - f), value=PAD) for t, f in zip(texts, fronts, strict=True)]
+    )
     return ours, theirs
 
 
 @pytest.fixture
 def classifiers():
     torch.manual_seed(1)
-    theirs = get_text_classifier(AWD_LSTM, TINY.vocab_size, 4, seq_len=5, config=FASTAI_TINY | dict(output_p=0.1), max_len=None)
+    theirs = get_text_classifier(
+        AWD_LSTM, TINY.vocab_size, 4, seq_len=5, config=FASTAI_TINY | dict(output_p=0.1), max_len=None
+    )
     for module in theirs[1].modules():  # batch norm that does something
         if isinstance(module, torch.nn.BatchNorm1d):
             torch.nn.init.normal_(module.running_mean)
@@ -104,8 +120,14 @@ class TestAgreementWithFastai:
         theirs_grads = {n: p.grad for n, p in theirs.named_parameters()}
         expected = ulmfit.from_fastai(theirs_grads)
         for name, parameter in ours.encoder.named_parameters():
-            torch.testing.assert_close(parameter.grad, expected[f"encoder.{name}"], atol=1e-5, rtol=0, msg=name)
-        heads = zip(ours.head.parameters(), [g for n, g in theirs_grads.items() if n.startswith("1.layers")], strict=True)
+            torch.testing.assert_close(
+                parameter.grad, expected[f"encoder.{name}"], atol=1e-5, rtol=0, msg=name
+            )
+        heads = zip(
+            ours.head.parameters(),
+            [g for n, g in theirs_grads.items() if n.startswith("1.layers")],
+            strict=True,
+        )
         for parameter, gradient in heads:
             torch.testing.assert_close(parameter.grad, gradient, atol=1e-5, rtol=0)
 
@@ -116,7 +138,11 @@ class TestDropouts:
         seen = {}
         original = torch.lstm
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(torch, "lstm", lambda x, h, weights, *rest: (seen.update(w=weights[1]), original(x, h, weights, *rest))[1])
+            patch.setattr(
+                torch,
+                "lstm",
+                lambda x, h, weights, *rest: (seen.update(w=weights[1]), original(x, h, weights, *rest))[1],
+            )
             lstm(torch.randn(2, 4, 3))
         dropped = seen["w"] == 0
         assert 0 < dropped.float().mean() < 1
@@ -135,7 +161,9 @@ class TestDropouts:
         torch.manual_seed(seed)
         y = ulmfit.VariationalDropout(p).train()(torch.ones(3, 6, 10))
         assert torch.equal(y, y[:, :1].expand_as(y))
-        assert set(y.unique().tolist()) <= {0.0, float(torch.tensor(1.0) / (1 - p))} or torch.allclose(y[y > 0], torch.tensor(1 / (1 - p)))
+        assert set(y.unique().tolist()) <= {0.0, float(torch.tensor(1.0) / (1 - p))} or torch.allclose(
+            y[y > 0], torch.tensor(1 / (1 - p))
+        )
 
     def test_embedding_dropout_drops_a_word_everywhere(self):
         torch.manual_seed(0)
@@ -173,7 +201,10 @@ class TestLanguageModel:
 
     def test_decoder_is_tied(self):
         model = LanguageModel(TINY)
-        assert sum(p.numel() for p in model.parameters()) == sum(p.numel() for p in model.encoder.parameters()) + TINY.vocab_size
+        assert (
+            sum(p.numel() for p in model.parameters())
+            == sum(p.numel() for p in model.encoder.parameters()) + TINY.vocab_size
+        )
 
     def test_layer_groups_hold_every_parameter_once(self):
         for model in (LanguageModel(TINY), TextClassifier(AWDLSTM(TINY), 3)):
@@ -182,7 +213,11 @@ class TestLanguageModel:
 
 
 class TestClassifier:
-    @given(lengths=st.lists(st.integers(1, 25), min_size=1, max_size=6), bptt=st.integers(1, 9), extra=st.integers(0, 7))
+    @given(
+        lengths=st.lists(st.integers(1, 25), min_size=1, max_size=6),
+        bptt=st.integers(1, 9),
+        extra=st.integers(0, 7),
+    )
     @settings(deadline=None, max_examples=30)
     def test_padding_and_order_change_nothing(self, lengths, bptt, extra):
         torch.manual_seed(0)
@@ -263,7 +298,7 @@ class TestBackbone:
         (tmp_path / "bad").write_bytes(b"nonsense")
         with pytest.raises(ValueError, match="damaged or no safetensors"):
             ulmfit.load_backbone(tmp_path / "bad")
-        ulmfit.save_file({"a": torch.zeros(1)}, tmp_path / "other")
+        backbone.save_file({"a": torch.zeros(1)}, tmp_path / "other")
         with pytest.raises(ValueError, match="no backbone of this course"):
             ulmfit.load_backbone(tmp_path / "other")
         with pytest.raises(ValueError, match="the vocabulary has 7 words, the model 31"):
@@ -277,7 +312,7 @@ class TestBackbone:
             (tmp_path / "b.safetensors.partial").write_bytes(b"half")
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr(ulmfit, "save_file", full)
+        monkeypatch.setattr(backbone, "save_file", full)
         with pytest.raises(OSError, match="No space"):
             ulmfit.save_backbone(self.model(), Vocab(self.words), path)
         assert path.read_bytes() == before and len(list(tmp_path.iterdir())) == 1
@@ -285,7 +320,7 @@ class TestBackbone:
 
 class TestLookingIn:
     def test_layer_change(self):
-        before = LanguageModel(TINY).state_dict()
+        before = AWDLSTM(TINY).state_dict()
         after = {n: t.clone() for n, t in before.items()}
         for name in after:
             if "rnns.1" in name:

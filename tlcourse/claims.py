@@ -60,7 +60,9 @@ class Claim:
     def __post_init__(self):
         wrong = [v for v in self.expect.values() if v not in VERDICTS]
         if wrong or set(self.expect) != set(PROFILES):
-            raise ValueError(f"claim {self.id}: expect needs {', '.join(PROFILES)}, each one of {', '.join(VERDICTS)}")
+            raise ValueError(
+                f"claim {self.id}: expect needs {', '.join(PROFILES)}, each one of {', '.join(VERDICTS)}"
+            )
 
 
 def load(path: Path | None = None) -> dict[str, Claim]:
@@ -69,7 +71,11 @@ def load(path: Path | None = None) -> dict[str, Claim]:
     Raises:
         ValueError: an entry is incomplete or has a field that no claim has.
     """
-    text = path.read_text("utf-8") if path else resources.files("tlcourse").joinpath("claims.toml").read_text("utf-8")
+    text = (
+        path.read_text("utf-8")
+        if path
+        else resources.files("tlcourse").joinpath("claims.toml").read_text("utf-8")
+    )
     ledger = {}
     for name, entry in tomllib.loads(text).items():
         try:
@@ -106,7 +112,9 @@ def check(claim_id: str, **figures: float) -> None:
         print(f"  {claim.finding}")
     _record("claims", claim_id, {"figures": {k: float(v) for k, v in figures.items()}, "holds": holds})
     if expected != "undecided" and holds != (expected == "holds"):
-        raise ClaimError(f"{claim_id}: the ledger expects that it {expected}, and in this run it does not: {figures}")
+        raise ClaimError(
+            f"{claim_id}: the ledger expects that it {expected}, and in this run it does not: {figures}"
+        )
 
 
 def report(title: str, table) -> None:
@@ -146,7 +154,9 @@ def evaluate(test: str, figures: Mapping[str, float]) -> bool:
                 return number
             case ast.Name(id=name):
                 if name not in figures:
-                    raise KeyError(f"the comparison «{test}» needs the figure {name!r}; given: {', '.join(figures)}")
+                    raise KeyError(
+                        f"the comparison «{test}» needs the figure {name!r}; given: {', '.join(figures)}"
+                    )
                 return figures[name]
         raise ValueError(f"«{test}»: {ast.unparse(node)!r} is not allowed in a comparison")
 
@@ -164,7 +174,10 @@ def _record(kind: str, name: str, what: dict) -> None:
     p = profile.current()
     path = Path(target)
     kept = json.loads(path.read_text("utf-8")) if path.exists() else {}
-    what |= {"device": profile.device_name(p.device), "minutes": round((time.perf_counter() - _started) / 60, 1)}
+    what |= {
+        "device": profile.device_name(p.device),
+        "minutes": round((time.perf_counter() - _started) / 60, 1),
+    }
     what |= {"memory_gib": round(_peak_memory() / 2**30, 1)}
     kept.setdefault(kind, {}).setdefault(name, {})[p.name] = what
     partial = path.with_name(path.name + ".partial")
@@ -183,7 +196,9 @@ def _peak_memory() -> int:
     try:
         import resource
 
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if os.uname().sysname == "Darwin" else 1024)
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
+            1 if os.uname().sysname == "Darwin" else 1024
+        )
     except ImportError:  # Windows has no resource module
         return getattr(info, "peak_wset", info.rss)
 
@@ -206,12 +221,20 @@ def write_results(path: Path, measured: Path | None = None) -> Path:
         "",
     ]
     for claim in load().values():
-        lines += [f"## {claim.sentence}", "", f"`{claim.id}`, from {claim.source}; shown in `{claim.notebook}`; decided by `{claim.test}`.", ""]
+        lines += [
+            f"## {claim.sentence}",
+            "",
+            f"`{claim.id}`, from {claim.source}; shown in `{claim.notebook}`; decided by `{claim.test}`.",
+            "",
+        ]
         if claim.published:
             lines += [f"Published: {claim.published}", ""]
         if claim.finding:
             lines += [f"Finding: {claim.finding}", ""]
-        lines += ["| profile | verdict | figures | device | minutes into the run | peak memory, GiB |", "| --- | --- | --- | --- | --- | --- |"]
+        lines += [
+            "| profile | verdict | figures | device | minutes into the run | peak memory, GiB |",
+            "| --- | --- | --- | --- | --- | --- |",
+        ]
         for name in PROFILES:
             run = runs.get("claims", {}).get(claim.id, {}).get(name)
             note = "" if claim.expect[name] == "holds" else f" ({claim.expect[name]})"
@@ -220,14 +243,19 @@ def write_results(path: Path, measured: Path | None = None) -> Path:
                 continue
             figures = ", ".join(f"{k} = {v:.3f}" for k, v in run["figures"].items())
             mark = "✓" if run["holds"] else "✗"
-            lines.append(f"| {name} | {mark}{note} | {figures} | {run['device']} | {run['minutes']} | {run['memory_gib']} |")
+            lines.append(
+                f"| {name} | {mark}{note} | {figures} | {run['device']} | {run['minutes']} | {run['memory_gib']} |"
+            )
         lines.append("")
     for title, by_profile in runs.get("tables", {}).items():
         for name, run in by_profile.items():
             lines += [f"## {title} ({name}, {run['device']})", ""]
             lines.append("| " + " | ".join(run["columns"]) + " |")
             lines.append("|" + " --- |" * len(run["columns"]))
-            lines += ["| " + " | ".join(f"{v:.3f}" if isinstance(v, float) else str(v) for v in row) + " |" for row in run["rows"]]
+            lines += [
+                "| " + " | ".join(f"{v:.3f}" if isinstance(v, float) else str(v) for v in row) + " |"
+                for row in run["rows"]
+            ]
             lines.append("")
     path.write_text("\n".join(lines).rstrip() + "\n", "utf-8")
     return path

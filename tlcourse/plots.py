@@ -18,7 +18,15 @@ from matplotlib import font_manager
 from matplotlib.axes import Axes
 
 # Okabe and Ito's colours: they stay apart for colour-blind readers and on a weak projector
-BLUE, ORANGE, GREEN, RED, PURPLE, SKY, YELLOW = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442"
+BLUE, ORANGE, GREEN, RED, PURPLE, SKY, YELLOW = (
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#D55E00",
+    "#CC79A7",
+    "#56B4E9",
+    "#F0E442",
+)
 CYCLE = [BLUE, ORANGE, GREEN, RED, PURPLE, SKY]
 GREY = "#8a8a8a"
 
@@ -103,7 +111,9 @@ def layer_rates(rates: Mapping[str, Mapping[str, float]], *, ax: Axes | None = N
     return ax
 
 
-def unfreezing(trainable: Sequence[int], layers: Sequence[str], *, now: int | None = None, ax: Axes | None = None) -> Axes:
+def unfreezing(
+    trainable: Sequence[int], layers: Sequence[str], *, now: int | None = None, ax: Axes | None = None
+) -> Axes:
     """Which layers train in which epoch: coloured squares train, grey ones are frozen.
 
     Args:
@@ -113,7 +123,14 @@ def unfreezing(trainable: Sequence[int], layers: Sequence[str], *, now: int | No
     """
     ax = _axes(ax)
     grid = np.array([[layer >= len(layers) - k for k in trainable] for layer in range(len(layers))])
-    ax.imshow(grid, cmap=mpl.colors.ListedColormap(["#dddddd", ORANGE]), vmin=0, vmax=1, origin="lower", aspect="auto")
+    ax.imshow(
+        grid,
+        cmap=mpl.colors.ListedColormap(["#dddddd", ORANGE]),
+        vmin=0,
+        vmax=1,
+        origin="lower",
+        aspect="auto",
+    )
     ax.set_xticks(range(len(trainable)), [str(e + 1) for e in range(len(trainable))])
     ax.set_yticks(range(len(layers)), layers)
     ax.set_xticks(np.arange(len(trainable) + 1) - 0.5, minor=True)
@@ -123,7 +140,9 @@ def unfreezing(trainable: Sequence[int], layers: Sequence[str], *, now: int | No
     ax.tick_params(which="both", length=0)
     ax.spines[:].set_visible(False)
     if now is not None:
-        ax.add_patch(plt.Rectangle((now - 0.5, -0.5), 1, len(layers), fill=False, edgecolor="black", linewidth=3))
+        ax.add_patch(
+            plt.Rectangle((now - 0.5, -0.5), 1, len(layers), fill=False, edgecolor="black", linewidth=3)
+        )
     ax.set(xlabel="epoch")
     return ax
 
@@ -144,7 +163,15 @@ def history(frame: pd.DataFrame, columns: Sequence[str], *, ax: Axes | None = No
     return ax
 
 
-def scores(frame: pd.DataFrame, *, name: str, score: str, xlabel: str | None = None, highlight: str | None = None, ax: Axes | None = None) -> Axes:
+def scores(
+    frame: pd.DataFrame,
+    *,
+    name: str,
+    score: str,
+    xlabel: str | None = None,
+    highlight: str | None = None,
+    ax: Axes | None = None,
+) -> Axes:
     """One row a method: every run a dot, the mean a bar; the best mean on top.
 
     Args:
@@ -157,7 +184,13 @@ def scores(frame: pd.DataFrame, *, name: str, score: str, xlabel: str | None = N
         runs = frame.loc[frame[name] == method, score]
         ax.barh(row, mean, color=ORANGE if method == highlight else "#b9d7ea", height=0.7)
         ax.plot(runs, np.full(len(runs), row), "o", color="black", markersize=5, alpha=0.7)
-        ax.annotate(f"{mean:.3f}", (max(mean, runs.max()), row), xytext=(8, 0), textcoords="offset points", va="center")
+        ax.annotate(
+            f"{mean:.3f}",
+            (max(mean, runs.max()), row),
+            xytext=(8, 0),
+            textcoords="offset points",
+            va="center",
+        )
     low, high = frame[score].min(), frame[score].max()
     margin = max(0.15 * (high - low), 0.01 * abs(high))
     ax.set(xlabel=xlabel or score, xlim=(max(0, low - 2 * margin), high + 2 * margin))
@@ -173,10 +206,19 @@ def label_curve(frame: pd.DataFrame, *, score: str, ax: Axes | None = None) -> A
         frame: one row a run, with the columns ``method``, ``labels``, ``seed`` and ``score``.
     """
     ax = _axes(ax)
-    for (method, runs), marker in zip(frame.groupby("method", observed=True, sort=False), "os^Dv", strict=False):
+    for (method, runs), marker in zip(
+        frame.groupby("method", observed=True, sort=False), "os^Dv", strict=False
+    ):
         by_size = runs.groupby("labels")[score].agg(["mean", "std"]).fillna(0)
         (line,) = ax.plot(by_size.index, by_size["mean"], marker=marker, markersize=8, label=method)
-        ax.fill_between(by_size.index, by_size["mean"] - by_size["std"], by_size["mean"] + by_size["std"], color=line.get_color(), alpha=0.2, linewidth=0)
+        ax.fill_between(
+            by_size.index,
+            by_size["mean"] - by_size["std"],
+            by_size["mean"] + by_size["std"],
+            color=line.get_color(),
+            alpha=0.2,
+            linewidth=0,
+        )
     sizes = sorted(frame["labels"].unique())
     ax.set(xscale="log", xlabel="labelled texts", ylabel=score.replace("_", " "))
     ax.set_xticks(sizes, [f"{n:,}" for n in sizes])
@@ -197,7 +239,15 @@ def confusion(matrix: np.ndarray, names: Sequence[str], *, ax: Axes | None = Non
     ax.imshow(share, cmap="Blues", vmin=0, vmax=1)
     for (row, column), count in np.ndenumerate(matrix):
         if count:
-            ax.text(column, row, f"{count:,}", ha="center", va="center", color="white" if share[row, column] > 0.5 else "black", fontsize=12)
+            ax.text(
+                column,
+                row,
+                f"{count:,}",
+                ha="center",
+                va="center",
+                color="white" if share[row, column] > 0.5 else "black",
+                fontsize=12,
+            )
     ax.set_xticks(range(len(names)), names, rotation=40, ha="right")
     ax.set_yticks(range(len(names)), names)
     ax.set(xlabel="predicted", ylabel="true")
@@ -212,7 +262,12 @@ def layer_change(moves: Mapping[str, Mapping[str, float]], *, ax: Axes | None = 
     layers = list(next(iter(moves.values())))
     width = 0.8 / len(moves)
     for i, (recipe, moved) in enumerate(moves.items()):
-        ax.bar(np.arange(len(layers)) + (i - (len(moves) - 1) / 2) * width, [moved[layer] for layer in layers], width * 0.92, label=recipe)
+        ax.bar(
+            np.arange(len(layers)) + (i - (len(moves) - 1) / 2) * width,
+            [moved[layer] for layer in layers],
+            width * 0.92,
+            label=recipe,
+        )
     ax.set_xticks(range(len(layers)), layers)
     ax.set(ylabel="relative change of the weights", xlabel="near the input  →  near the output")
     ax.grid(axis="x", visible=False)
@@ -234,7 +289,9 @@ def drop_masks(weights: np.ndarray, kept: np.ndarray, activations: np.ndarray) -
     titles = ["hidden-to-hidden weights", "after DropConnect", "activations after\nvariational dropout"]
     for ax, values, title in zip(axes, [weights, kept, activations], titles, strict=True):
         limit = np.abs(values).max() or 1
-        ax.imshow(np.where(values == 0, np.nan, values), cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto")
+        ax.imshow(
+            np.where(values == 0, np.nan, values), cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto"
+        )
         ax.set_facecolor("#222222")  # what was dropped is dark
         ax.set_title(title)
         ax.grid(visible=False)

@@ -1,30 +1,18 @@
-"""ULMFiT: an AWD-LSTM language model, fine-tuned on the task's text, turned into a classifier.
+"""The AWD-LSTM of Merity, Keskar and Socher (2017), as a language model and as a classifier's encoder.
 
-The three stages of Howard and Ruder (2018), «Universal Language Model Fine-tuning for Text Classification»:
-
-1. pretrain a language model on general text (:class:`LanguageModel`; kept with :func:`save_backbone`),
-2. fine-tune it on the task's own text (:func:`load_backbone` fits its words to the task's vocabulary),
-3. put a classifier on its encoder (:class:`TextClassifier`) and unfreeze it gradually.
-
-The encoder is the AWD-LSTM of Merity, Keskar and Socher (2017), «Regularizing and Optimizing LSTM Language
-Models». Shapes are written (B, T, D): batch, time, dimension.
+Shapes are written (B, T, D): batch, time, dimension.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
+from dataclasses import asdict, dataclass, field
 
-import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tlcourse.text import PAD, UNK, Vocab
+from tlcourse.text import PAD
 
 State = list[tuple[Tensor, Tensor]]  # (h, c) for each layer, each (1, B, D)
 
@@ -125,7 +113,9 @@ class WeightDropLSTM(nn.LSTM):
         super().__init__(input_dim, output_dim, batch_first=True)
         self.p = p
 
-    def forward(self, x: Tensor, state: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    def forward(
+        self, x: Tensor, state: tuple[Tensor, Tensor] | None = None
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         if state is None:
             zeros = x.new_zeros(1, x.shape[0], self.hidden_size)
             state = zeros, zeros
@@ -271,7 +261,9 @@ class TextClassifier(nn.Module):
     ):
         super().__init__()
         if n_classes < 2:
-            raise ValueError(f"a classifier needs at least two classes, not {n_classes}; check the label column")
+            raise ValueError(
+                f"a classifier needs at least two classes, not {n_classes}; check the label column"
+            )
         if pooling not in POOLINGS:
             raise ValueError(f"pooling {pooling!r} is unknown; choose one of {', '.join(POOLINGS)}")
         self.encoder, self.bptt, self.max_len = encoder, bptt, max_len
@@ -289,7 +281,9 @@ class TextClassifier(nn.Module):
         lengths = (token_ids != PAD).sum(dim=1)  # (B,)
         if (lengths == 0).any():
             raise ValueError("a text without a single token cannot be classified; give it at least <bos>")
-        order = lengths.argsort(descending=True, stable=True)  # the texts still unread are then the first rows
+        order = lengths.argsort(
+            descending=True, stable=True
+        )  # the texts still unread are then the first rows
         token_ids, lengths = token_ids[order], lengths[order]
 
         kept, masks, state = [], [], None
@@ -302,9 +296,13 @@ class TextClassifier(nn.Module):
             pooled = read & (position >= lengths[:alive, None] - self.max_len)
             state = None if state is None else [(h[:, :alive], c[:, :alive]) for h, c in state]
             with torch.set_grad_enabled(torch.is_grad_enabled() and bool(pooled.any())):
-                hidden, state = self.encoder(chunk, state and [(h.contiguous(), c.contiguous()) for h, c in state])
+                hidden, state = self.encoder(
+                    chunk, state and [(h.contiguous(), c.contiguous()) for h, c in state]
+                )
             state = detach(state)
-            ends = (lengths[:alive] <= start + chunk.shape[1]).nonzero().squeeze(1)  # texts that end in this chunk
+            ends = (
+                (lengths[:alive] <= start + chunk.shape[1]).nonzero().squeeze(1)
+            )  # texts that end in this chunk
             last = last.index_put((ends,), hidden[ends, lengths[ends] - 1 - start].to(last.dtype))
             if pooled.any():
                 rest = (0, 0, 0, 0, 0, len(lengths) - alive)  # texts already read take no part
@@ -341,121 +339,3 @@ def from_fastai(weights: dict[str, Tensor]) -> dict[str, Tensor]:
         elif parts[0] == "rnns" and parts[-1] != "weight_hh_l0":
             renamed[f"encoder.rnns.{parts[1]}.{parts[-1].removesuffix('_raw')}"] = tensor
     return renamed
-
-
-# --------------------------------------------------------------------------------------------------- backbones
-def save_backbone(model: LanguageModel, vocab: Vocab, path: str | Path) -> Path:
-    """Write the language model with its sizes and words to one ``.safetensors`` file, whole or not at all.
-
-    Raises:
-        ValueError: the vocabulary is not the model's.
-    """
-    path = Path(path)
-    if len(vocab) != model.config.vocab_size:
-        raise ValueError(f"the vocabulary has {len(vocab)} words, the model {model.config.vocab_size}")
-    meta = {"format": "tlcourse-backbone-1", "config": json.dumps(asdict(model.config))}
-    meta["words"] = json.dumps(list(vocab.words), ensure_ascii=False)
-    weights = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    try:
-        save_file(weights, partial, metadata=meta)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-    return path
-
-
-def load_backbone(path: str | Path, vocab: Vocab | None = None, dropouts: Dropouts | None = None) -> tuple[LanguageModel, Vocab]:
-    """A language model from :func:`save_backbone`, its words fitted to a task's vocabulary.
-
-    A word that both know keeps its row; a word new to the backbone starts as the mean of all rows, as ULMFiT
-    does.
-
-    Args:
-        path: the file.
-        vocab: the task's vocabulary; the backbone's own when left out.
-        dropouts: dropouts to train with from here on; the backbone's own when left out.
-
-    Returns:
-        The model and the vocabulary that its rows follow.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file is no backbone.
-    """
-    path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(f"no backbone at {path}; train one, or start fresh with LanguageModel(config)")
-    try:
-        with safe_open(path, framework="pt") as file:
-            meta = file.metadata() or {}
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
-    except SafetensorError as error:
-        raise ValueError(f"{path} is damaged or no safetensors file: {error}") from error
-    if meta.get("format") != "tlcourse-backbone-1":
-        raise ValueError(f"{path} holds weights but no backbone of this course (no sizes, no words)")
-    sizes = json.loads(meta["config"])
-    config = AWDLSTMConfig(**{**sizes, "dropouts": dropouts or Dropouts(**sizes["dropouts"])})
-    known = Vocab(json.loads(meta["words"]))
-    if vocab is not None:
-        weights = fit_words(weights, known, vocab)
-        config = replace(config, vocab_size=len(vocab))
-    model = LanguageModel(config)
-    model.load_state_dict(weights)
-    return model, vocab or known
-
-
-def fit_words(weights: dict[str, Tensor], known: Vocab, wanted: Vocab) -> dict[str, Tensor]:
-    """Language-model weights with their rows re-ordered from the ``known`` vocabulary to the ``wanted`` one."""
-    ids = known.encode(wanted.words)
-    new = torch.tensor([i == UNK and word != known.words[UNK] for i, word in zip(ids, wanted.words, strict=True)])
-    fitted = dict(weights)
-    for name in ("encoder.embedding.weight", "decoder_bias"):
-        rows = weights[name]
-        fitted[name] = rows[torch.tensor(ids)].clone()
-        fitted[name][new] = rows.mean(dim=0)
-    return fitted
-
-
-# -------------------------------------------------------------------------------------------------- looking in
-def layer_change(before: dict[str, Tensor], after: dict[str, Tensor]) -> dict[str, float]:
-    """How far each layer of the encoder moved: ||after - before|| / ||before||, without unit, lowest first."""
-    layers: dict[str, list[str]] = {}
-    for name in before:
-        if name.startswith("encoder."):
-            parts = name.split(".")
-            layers.setdefault("embedding" if parts[1] == "embedding" else f"LSTM {int(parts[2]) + 1}", []).append(name)
-    moved = {}
-    for layer, names in layers.items():
-        old = torch.cat([before[n].float().cpu().flatten() for n in names])
-        new = torch.cat([after[n].float().cpu().flatten() for n in names])
-        moved[layer] = float((new - old).norm() / old.norm())
-    return moved
-
-
-@torch.no_grad()
-def word_importance(model: TextClassifier, token_ids: Sequence[int], *, target: int | None = None) -> np.ndarray:
-    """What each token does for the decision: the drop in the class's probability when the token is left out.
-
-    Args:
-        model: a trained classifier.
-        token_ids: the text, (T,).
-        target: the class; the predicted one when left out.
-
-    Returns:
-        (T,) differences of probability in [-1, 1]; positive means that the token speaks for the class.
-    """
-    was_training = model.training
-    model.eval()
-    device = next(model.parameters()).device
-    ids = torch.as_tensor(token_ids, device=device)
-    whole = model(ids[None]).softmax(-1)[0]
-    target = int(whole.argmax()) if target is None else target
-    if len(ids) == 1:
-        drops = np.zeros(1)
-    else:
-        without = torch.stack([torch.cat([ids[:i], ids[i + 1 :]]) for i in range(len(ids))])  # (T, T - 1)
-        drops = (whole[target] - model(without).softmax(-1)[:, target]).cpu().numpy()
-    model.train(was_training)
-    return drops

@@ -1,0 +1,68 @@
+"""ULMFiT: an AWD-LSTM language model, fine-tuned on the task's text, turned into a classifier.
+
+The three stages of Howard and Ruder (2018), «Universal Language Model Fine-tuning for Text Classification»:
+
+1. pretrain a language model on general text (:class:`LanguageModel`, kept with :func:`save_backbone`),
+2. fine-tune it on the task's own text (:func:`load_backbone` fits its words, :func:`fine_tune_language_model`),
+3. put a classifier on its encoder and unfreeze it gradually (:class:`TextClassifier`, :func:`fine_tune_classifier`).
+"""
+
+from tlcourse.ulmfit.backbone import fit_words, load_backbone, save_backbone
+from tlcourse.ulmfit.lesson import (
+    SIZES,
+    Recipe,
+    Sizes,
+    build_classifier,
+    class_weights,
+    fine_tune_classifier,
+    fine_tune_language_model,
+    forgetting,
+    label_curve,
+    layer_change,
+    lm_perplexity,
+    probabilities,
+    word_importance,
+)
+from tlcourse.ulmfit.model import (
+    AWDLSTM,
+    CLASSIFIER_DROPOUTS,
+    AWDLSTMConfig,
+    Dropouts,
+    EmbeddingDropout,
+    LanguageModel,
+    TextClassifier,
+    VariationalDropout,
+    WeightDropLSTM,
+    concat_pool,
+    from_fastai,
+)
+
+__all__ = [
+    "AWDLSTM",
+    "CLASSIFIER_DROPOUTS",
+    "SIZES",
+    "AWDLSTMConfig",
+    "Dropouts",
+    "EmbeddingDropout",
+    "LanguageModel",
+    "Recipe",
+    "Sizes",
+    "TextClassifier",
+    "VariationalDropout",
+    "WeightDropLSTM",
+    "build_classifier",
+    "class_weights",
+    "concat_pool",
+    "fine_tune_classifier",
+    "fine_tune_language_model",
+    "fit_words",
+    "forgetting",
+    "from_fastai",
+    "label_curve",
+    "layer_change",
+    "lm_perplexity",
+    "load_backbone",
+    "probabilities",
+    "save_backbone",
+    "word_importance",
+]

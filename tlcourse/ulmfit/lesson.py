@@ -1,0 +1,335 @@
+"""What the ULMFiT lesson does with the model: sizes, recipes, fine-tuning, and the measurements."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from tlcourse import profile
+from tlcourse.text import ClassificationBatches, LMBatches
+from tlcourse.training import (
+    ActivationRegularisation,
+    Perplexity,
+    accuracy,
+    all_at_once,
+    fit,
+    gradual_unfreezing,
+    head_only,
+    macro_f1,
+    make_learner,
+    perplexity,
+    predict,
+    schedules,
+)
+from tlcourse.ulmfit.model import (
+    AWDLSTM,
+    CLASSIFIER_DROPOUTS,
+    AWDLSTMConfig,
+    Dropouts,
+    LanguageModel,
+    TextClassifier,
+)
+
+Docs = Sequence[np.ndarray]  # token ids of each text
+
+
+# ------------------------------------------------------------------------------------------------------- sizes
+@dataclass(frozen=True)
+class Sizes:
+    """How large the lesson is: the same cells, from a test of seconds to a GPU's hour."""
+
+    data: str  # the data set to ask for; without a network the embedded one stands in
+    emb_dim: int
+    hidden_dim: int
+    n_layers: int
+    lm_epochs: int
+    lm_batch_size: int
+    bptt: int
+    epochs: int  # of the classifier on all labels
+    few_epochs: int  # of the classifier on few labels, which makes few steps an epoch
+    batch_size: int
+    label_counts: tuple[int, ...]  # of the low-label curve; all labels come on top
+    seeds: int
+    ablation_labels: int
+    dropout: float = 0.5  # multiplies every dropout of the paper
+    lm_lr: float = 8e-3
+    lr: float = 5e-3
+
+
+SIZES = {
+    "smoke": Sizes("thai_intents", 48, 64, 2, 6, 16, 20, 6, 8, 32, (50, 200), 1, 200),
+    "laptop": Sizes("truevoice", 128, 320, 3, 8, 32, 35, 8, 12, 32, (50, 100, 200, 500), 3, 500),
+    "gpu": Sizes("truevoice", 400, 1150, 3, 12, 64, 70, 12, 20, 32, (50, 100, 200, 500, 1000), 5, 500),
+}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a classifier is fine-tuned: the paper's recipe, each remedy of which can be left out.
+
+    Attributes:
+        epochs: over the labelled texts.
+        lr: peak learning rate of the head.
+        schedule: ``slanted`` triangular or ``constant``.
+        factor: how many times slower each lower layer learns; 1 for one rate everywhere.
+        direction: ``lower-slower`` as the paper has it, ``lower-faster`` as one lecture slide has it.
+        unfreezing: ``gradual``, ``all`` at once, or ``head`` alone (feature extraction).
+        pooling: ``concat`` or ``last``.
+        balanced: weigh the loss so that every class counts the same.
+        weight_drop: DropConnect on the recurrent weights, before scaling by ``dropout``.
+        dropout: multiplies every dropout.
+    """
+
+    epochs: int = 8
+    lr: float = 5e-3
+    batch_size: int = 32
+    schedule: str = "slanted"
+    factor: float = 2.6
+    direction: str = "lower-slower"
+    unfreezing: str = "gradual"
+    pooling: str = "concat"
+    balanced: bool = False
+    dropouts: Dropouts = field(default_factory=lambda: CLASSIFIER_DROPOUTS * 0.5)
+
+    def stages(self, n_groups: int):
+        plans = {"gradual": gradual_unfreezing, "all": all_at_once, "head": head_only}
+        return plans[self.unfreezing](n_groups, self.epochs)
+
+    def learning_rate(self):
+        return {"slanted": schedules.slanted_triangular, "constant": schedules.constant}[self.schedule]()
+
+
+# ------------------------------------------------------------------------------------- stage 2: language model
+def fine_tune_language_model(
+    model: LanguageModel,
+    docs: Docs,
+    valid_docs: Docs,
+    *,
+    epochs: int,
+    lr: float,
+    batch_size: int,
+    bptt: int,
+    factor: float = 1.0,
+    seed: int = 42,
+    backwards: bool = False,
+    checkpoint=None,
+) -> pd.DataFrame:
+    """Train a language model on the task's text, in place (Howard and Ruder 2018, section 3.2).
+
+    One-cycle for a fresh model (``factor=1``); slanted triangular rates, slower for lower layers, for a pretrained
+    one.
+
+    Returns:
+        The history: a row an epoch with ``train_loss``, ``valid_loss`` (nats a token) and ``perplexity``.
+    """
+    profile.seed_everything(seed)
+    sizes = dict(bptt=bptt, backwards=backwards)
+    train = LMBatches(docs, batch_size=batch_size, shuffle=True, seed=seed, **sizes)
+    valid = LMBatches(valid_docs, batch_size=min(batch_size, 16), **sizes)
+    learner = make_learner(
+        model,
+        train,
+        valid,
+        metrics=[Perplexity()],
+        grad_clip=0.4,
+        cbs=[ActivationRegularisation(alpha=2, beta=1)],
+    )
+    schedule = schedules.one_cycle() if factor == 1 else schedules.slanted_triangular()
+    return fit(learner, epochs, lr=lr, schedule=schedule, factor=factor)
+
+
+# ------------------------------------------------------------------------------------------ stage 3: classifier
+def build_classifier(
+    source: LanguageModel | AWDLSTMConfig, n_classes: int, recipe: Recipe | None = None, *, seed: int = 42
+) -> TextClassifier:
+    """A classifier with a fresh head, on a copy of a language model's encoder or on a fresh one of given sizes."""
+    recipe = recipe or Recipe()
+    profile.seed_everything(seed)
+    config = source if isinstance(source, AWDLSTMConfig) else source.config
+    encoder = AWDLSTM(replace(config, dropouts=recipe.dropouts))
+    if isinstance(source, LanguageModel):
+        encoder.load_state_dict(source.encoder.state_dict())
+    return TextClassifier(encoder, n_classes, output_dropout=recipe.dropouts.output, pooling=recipe.pooling)
+
+
+def fine_tune_classifier(
+    model: TextClassifier,
+    docs: Docs,
+    labels: np.ndarray,
+    valid: tuple[Docs, np.ndarray] | None = None,
+    *,
+    recipe: Recipe | None = None,
+    seed: int = 42,
+    backwards: bool = False,
+) -> pd.DataFrame:
+    """Fine-tune a classifier in place, as the recipe says.
+
+    Args:
+        model: from :func:`build_classifier`.
+        docs: token ids of the training texts.
+        labels: (texts,) class numbers.
+        valid: texts and labels to follow the training on.
+
+    Returns:
+        The history: a row an epoch with the stage, the losses, ``accuracy`` and ``macro_f1``.
+    """
+    recipe = recipe or Recipe()
+    profile.seed_everything(seed)
+    sizes = dict(batch_size=min(recipe.batch_size, max(2, len(docs) // 4)), backwards=backwards)
+    train = ClassificationBatches(docs, labels, shuffle=True, seed=seed, **sizes)
+    valid_batches = (
+        () if valid is None else ClassificationBatches(*valid, batch_size=128, backwards=backwards)
+    )
+    weight = class_weights(labels, model.head[-1].out_features) if recipe.balanced else None
+
+    def loss(logits: Tensor, y: Tensor) -> Tensor:
+        return F.cross_entropy(logits, y, weight=None if weight is None else weight.to(logits))
+
+    learner = make_learner(model, train, valid_batches, loss=loss, metrics=[accuracy, macro_f1])
+    return fit(
+        learner,
+        recipe.stages(len(model.layer_groups())),
+        lr=recipe.lr,
+        schedule=recipe.learning_rate(),
+        factor=recipe.factor,
+        direction=recipe.direction,
+    )
+
+
+def class_weights(labels: np.ndarray, n_classes: int) -> Tensor:
+    """n / (classes * n_c): a weight with which every class has the same say; a class without texts weighs nothing."""
+    counts = np.bincount(labels, minlength=n_classes)
+    weights = len(labels) / (np.maximum(counts, 1) * (counts > 0).sum()) * (counts > 0)
+    return torch.tensor(weights, dtype=torch.float32)
+
+
+def probabilities(model: TextClassifier, docs: Docs, *, backwards: bool = False) -> np.ndarray:
+    """Class probabilities of each text, (texts, classes), in the order of the texts."""
+    batches = ClassificationBatches(docs, np.zeros(len(docs), dtype=int), batch_size=128, backwards=backwards)
+    ordered = np.empty((len(docs), model.head[-1].out_features), dtype=np.float32)
+    ordered[np.concatenate(batches.indices())] = predict(model, batches)
+    return ordered
+
+
+# ------------------------------------------------------------------------------------------------- measurements
+def forgetting(classifier: TextClassifier, language_model: LanguageModel, docs: Docs) -> float:
+    """Perplexity on ``docs`` of the language model when its encoder is replaced by the fine-tuned classifier's.
+
+    The decoder stays the language model's own (embedding and bias from before), so that only what fine-tuning did
+    to the encoder is measured. Before fine-tuning this is the language model's perplexity; how far it rises is how
+    much was forgotten.
+    """
+    after = copy.deepcopy(language_model)
+    decoder = language_model.encoder.embedding.weight.detach().clone()
+    after.encoder.load_state_dict(classifier.encoder.state_dict())
+    return lm_perplexity(after, docs, decoder=decoder)
+
+
+@torch.no_grad()
+def lm_perplexity(model: LanguageModel, docs: Docs, *, decoder: Tensor | None = None) -> float:
+    """exp of the mean cross entropy (nats a token) over ``docs``; ``decoder`` (V, D) in place of the tied one."""
+    device = next(model.parameters()).device
+    was_training = model.training
+    model.eval().reset()
+    total = count = 0
+    for x, y in LMBatches(docs, batch_size=16, bptt=70):
+        logits = model(x.to(device))
+        if decoder is not None:
+            logits = F.linear(model.dropped_output, decoder.to(device), model.decoder_bias)
+        total += F.cross_entropy(logits.flatten(0, 1), y.to(device).flatten(), reduction="sum").item()
+        count += y.numel()
+    model.reset()
+    model.train(was_training)
+    return perplexity(total / count)
+
+
+def layer_change(before: dict[str, Tensor], after: dict[str, Tensor]) -> dict[str, float]:
+    """How far each layer of an encoder moved: ||after - before|| / ||before||, without unit, lowest first.
+
+    Args:
+        before, after: state dicts of two :class:`AWDLSTM` of the same sizes.
+    """
+    layers: dict[str, list[str]] = {}
+    for name in before:
+        layer = "embedding" if name.startswith("embedding") else f"LSTM {int(name.split('.')[1]) + 1}"
+        layers.setdefault(layer, []).append(name)
+    moved = {}
+    for layer, names in layers.items():
+        old = torch.cat([before[n].float().cpu().flatten() for n in names])
+        new = torch.cat([after[n].float().cpu().flatten() for n in names])
+        moved[layer] = float((new - old).norm() / old.norm())
+    return moved
+
+
+@torch.no_grad()
+def word_importance(
+    model: TextClassifier, token_ids: Sequence[int], *, target: int | None = None
+) -> np.ndarray:
+    """What each token does for the decision: the drop in the class's probability when the token is left out.
+
+    Args:
+        model: a trained classifier.
+        token_ids: the text, (T,).
+        target: the class; the predicted one when left out.
+
+    Returns:
+        (T,) differences of probability in [-1, 1]; positive means that the token speaks for the class.
+    """
+    ids = np.asarray(token_ids)
+    shortened = [np.delete(ids, i) for i in range(len(ids))] if len(ids) > 1 else []
+    whole, *without = probabilities(model, [ids, *shortened])
+    target = int(whole.argmax()) if target is None else target
+    return np.array([whole[target] - p[target] for p in without]) if without else np.zeros(1)
+
+
+def label_curve(
+    source: LanguageModel,
+    docs: Docs,
+    frame: pd.DataFrame,
+    *,
+    label: str,
+    valid: tuple[Docs, np.ndarray],
+    counts: Sequence[int],
+    seeds: int,
+    recipe: Recipe,
+    progress=iter,
+) -> pd.DataFrame:
+    """Scratch against transferred classifiers, by the number of labels.
+
+    Args:
+        source: the language model to transfer from; scratch has its sizes and fresh weights.
+        docs: token ids of the rows of ``frame``.
+        frame: the labelled training rows; column ``label`` is categorical.
+        valid: texts and labels to score on.
+        counts: how many labels to take.
+        seeds: runs a count; the seed draws the labelled texts, the fresh weights and the order.
+        recipe: for the transferred runs; scratch runs train all layers at one rate from the start.
+        progress: wraps the list of runs, ``tqdm`` for a bar.
+
+    Returns:
+        A row a run: ``method``, ``labels``, ``seed``, ``accuracy``, ``macro_f1``.
+    """
+    from tlcourse.data import labelled_subset
+
+    codes = frame[label].cat.codes.to_numpy().astype(int)
+    n_classes = len(frame[label].cat.categories)
+    scratch = replace(recipe, factor=1.0, unfreezing="all")
+    runs = [(n, seed) for n in counts for seed in range(seeds)]
+    rows = []
+    for n, seed in progress(runs):
+        chosen = labelled_subset(frame, by=label, n=n, seed=seed).index
+        some, labels = [docs[i] for i in chosen], codes[chosen]
+        for method, start, how in (("scratch", source.config, scratch), ("transferred", source, recipe)):
+            model = build_classifier(start, n_classes, how, seed=seed)
+            fine_tune_classifier(model, some, labels, recipe=how, seed=seed)
+            predicted = probabilities(model, valid[0]).argmax(1)
+            scores = {"accuracy": accuracy(valid[1], predicted), "macro_f1": macro_f1(valid[1], predicted)}
+            rows.append({"method": method, "labels": n, "seed": seed, **scores})
+    return pd.DataFrame(rows)
