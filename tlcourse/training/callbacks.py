@@ -30,7 +30,11 @@ class ResetHiddenState(Callback):
 
 
 class FollowPlan(Callback):
-    """Freeze the groups of the stage, and set every group's learning rate before every batch."""
+    """Freeze the groups of the stage, and set every group's learning rate before every batch.
+
+    A resumed training has ``done`` steps behind it. fastai still walks through the epochs before those, without
+    training; meanwhile ``learner.passed_over`` is true.
+    """
 
     order, run_valid = 0, False
 
@@ -42,6 +46,7 @@ class FollowPlan(Callback):
         self.stage = None
 
     def before_epoch(self) -> None:
+        self.learn.passed_over = self.epoch < self.done // self.plan.steps_per_epoch
         stage = self.plan.stages[self.plan.stage_number(self.epoch)]
         if stage is not self.stage:
             self.stage = stage
@@ -71,7 +76,7 @@ def freeze_below(opt, trainable: int) -> None:
 
 
 def is_frozen_norm(module: nn.Module) -> bool:
-    """Whether a module has running statistics and no parameter that learns: then those must not move either."""
+    """Whether a module has running statistics that must not move, since no parameter of it learns."""
     parameters = list(module.parameters(recurse=False))
     return (
         getattr(module, "running_mean", None) is not None
@@ -97,10 +102,11 @@ class KeepHistory(Callback):
             self.targets += targets
 
     def after_epoch(self) -> None:
-        if not self.targets:  # an epoch that a resumed run passes over
+        if self.passed_over:
             return
         number = self.plan.stage_number(self.epoch)
-        measured = dict(zip(self.recorder.metric_names[1:], self.recorder.final_record, strict=True))
+        measured = zip(self.recorder.metric_names[1:], map(float, self.recorder.final_record), strict=True)
+        measured = dict(measured)
         measured["train_loss"] = self.loss_sum / self.targets  # fastai's is a running mean
         self.rows.append(
             {"epoch": self.epoch + 1, "stage": number + 1, "trainable": self.plan.stages[number].trainable}

@@ -19,8 +19,10 @@ from torch import nn
 
 from tlcourse import profile
 from tlcourse.training.callbacks import FollowPlan, KeepHistory, MixedPrecision, ResetHiddenState
+from tlcourse.training.checkpoint import SaveCheckpoints
 from tlcourse.training.groups import Direction, Plan, Stage, parameter_groups
 from tlcourse.training.metrics import ClassMetric, MeanLoss, WholeSetMetric, cross_entropy
+from tlcourse.training.progress import ShowProgress, Silence, find_display
 from tlcourse.training.schedules import Schedule, slanted_triangular
 
 ULMFIT_ADAM = partial(Adam, mom=0.7, sqr_mom=0.99)  # beta_1 and beta_2 of Howard & Ruder 2018, section 4.1
@@ -114,6 +116,10 @@ def fit(
     factor: float = 2.6,
     direction: Direction = "lower-slower",
     schedule_per: Literal["stage", "plan"] = "stage",
+    checkpoint: str | Path | None = None,
+    every: int | Literal["epoch"] = "epoch",
+    resume: bool = True,
+    progress: bool = True,
 ) -> pd.DataFrame:
     """Train a whole plan in one call.
 
@@ -129,6 +135,12 @@ def fit(
         factor: the ratio of neighbouring groups' rates; 1 gives all the same.
         direction: which end of the model learns slower.
         schedule_per: one cycle of the schedule for each ``"stage"``, or one for the whole ``"plan"``.
+        checkpoint: a file that keeps the training's state. If it is there, the training goes on from it and
+            ends with the weights that an uninterrupted one would have had; if it holds a finished one, that
+            is loaded.
+        every: write the checkpoint after each ``"epoch"``, or also after every so many steps.
+        resume: False starts over and replaces the checkpoint.
+        progress: False shows nothing while training.
 
     Returns:
         A row an epoch: epoch, stage, trainable (groups), train_loss and valid_loss (means over all targets),
@@ -136,7 +148,9 @@ def fit(
         with every group's rate at every step, as ``learner.plan``.
 
     Raises:
-        ValueError: the plan does not suit the model, or there is nothing to train on.
+        ValueError: the plan does not suit the model, there is nothing to train on, or the checkpoint is
+            damaged or belongs to another training.
+        OSError: the checkpoint cannot be written.
     """
     learner.create_opt()
     plan = Plan.build(
@@ -149,11 +163,23 @@ def fit(
         direction=direction,
         schedule_per=schedule_per,
     )
-    history = KeepHistory(plan)
+    history, display = KeepHistory(plan), find_display() if progress else Silence()
+    done, callbacks = 0, [history]
+    if checkpoint is not None:
+        saving = SaveCheckpoints(Path(checkpoint), every=every, plan=plan, history=history)
+        callbacks.append(saving)
+        if resume and saving.path.exists():
+            done = saving.resume(learner)
+            display.keep(f"resumed from {checkpoint} after step {done:,} of {len(plan.rates):,}")
     try:
-        with learner.no_logging():
-            learner.fit(plan.epochs, cbs=[FollowPlan(plan), history])
+        if done == len(plan.rates):
+            saving.restore_momentary(learner)
+        else:
+            callbacks += [FollowPlan(plan, done=done), ShowProgress(plan, history, display, done=done)]
+            with learner.no_logging():
+                learner.fit(plan.epochs, start_epoch=done // plan.steps_per_epoch, cbs=callbacks)
     finally:
+        display.close()
         if hasattr(learner, "mixed_precision"):
             learner.mixed_precision.close()
     learner.plan = plan
@@ -169,12 +195,11 @@ def predict(
 
     Args:
         model: a classifier or the learner that trained it.
-        batches: yields (x, y). Where it has ``order``, the position in the documents of each row it yields,
-            the result is put back into the documents' order.
+        batches: yields (x, y), such as ``ClassificationBatches``.
         device: where to compute; by default where the model is.
 
     Returns:
-        Probabilities, shape ``(documents, classes)``.
+        Probabilities, shape ``(documents, classes)``, in the order of the documents and not of the batches.
     """
     model = model.model if isinstance(model, Learner) else model
     device = device or next(model.parameters()).device
@@ -182,11 +207,12 @@ def predict(
     model.to(device).eval()
     if hasattr(model, "reset"):
         model.reset()
+    indices = batches.indices(batches.state_dict()["epoch"]) if hasattr(batches, "indices") else None
     rows = [model(x.to(device)).float().softmax(-1).cpu() for x, _ in batches]
     model.train(was_training)
-    probabilities = torch.cat(rows).numpy()  # (N, C)
-    if hasattr(batches, "order"):
-        in_order = np.empty_like(probabilities)
-        in_order[np.asarray(batches.order)] = probabilities
-        return in_order
+    served = torch.cat(rows).numpy()  # (N, C)
+    if indices is None:
+        return served
+    probabilities = np.empty_like(served)
+    probabilities[np.concatenate(indices)] = served
     return probabilities

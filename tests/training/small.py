@@ -1,0 +1,105 @@
+"""Models and data small enough to train in a test, and a training that can be run as a process of its own."""
+
+import sys
+
+import numpy as np
+import torch
+from torch import nn
+
+from tlcourse.text import ClassificationBatches, LMBatches
+from tlcourse.training import (
+    ActivationRegularisation,
+    Perplexity,
+    accuracy,
+    fit,
+    gradual_unfreezing,
+    macro_f1,
+    make_learner,
+    schedules,
+)
+
+WORDS, CLASSES = 20, 3
+
+
+class Classifier(nn.Module):
+    """Embedding, LSTM, and a head with dropout and batch normalisation."""
+
+    def __init__(self, dim=6):
+        super().__init__()
+        self.embedding = nn.Embedding(WORDS, dim, padding_idx=1)
+        self.lstm = nn.LSTM(dim, dim, batch_first=True)
+        self.head = nn.Sequential(nn.BatchNorm1d(dim), nn.Dropout(0.3), nn.Linear(dim, CLASSES))
+
+    def layer_groups(self):
+        return [self.embedding, self.lstm, self.head]
+
+    def forward(self, token_ids):  # (B, T)
+        hidden, _ = self.lstm(self.embedding(token_ids))  # (B, T, D)
+        return self.head(hidden.mean(1))  # (B, C)
+
+
+class LanguageModel(nn.Module):
+    """Embedding, LSTM with a state that is carried on, dropout, and a decoder tied to the embedding."""
+
+    def __init__(self, dim=6):
+        super().__init__()
+        self.embedding = nn.Embedding(WORDS, dim)
+        self.lstm = nn.LSTM(dim, dim, batch_first=True)
+        self.dropout = nn.Dropout(0.3)
+        self.decoder = nn.Linear(dim, WORDS)
+        self.decoder.weight = self.embedding.weight
+        self.reset()
+
+    def reset(self):
+        self.state = None
+
+    def layer_groups(self):
+        return [self.embedding, self.lstm, [self.decoder.bias]]
+
+    def forward(self, token_ids):  # (B, T)
+        if self.state is not None and self.state[0].shape[1] != len(token_ids):
+            self.reset()
+        self.raw_output, state = self.lstm(self.embedding(token_ids), self.state)  # (B, T, D)
+        self.state = tuple(part.detach() for part in state)
+        self.dropped_output = self.dropout(self.raw_output)
+        return self.decoder(self.dropped_output)  # (B, T, V)
+
+
+def documents(n, seed=0):
+    rng = np.random.default_rng(seed)
+    return [rng.integers(2, WORDS, rng.integers(1, 9)) for _ in range(n)]
+
+
+def classifier_learner(*, seed=0, batch_seed=0, **settings):
+    """A learner of the classifier: 5 steps an epoch."""
+    torch.manual_seed(seed)
+    docs, held = documents(20), documents(7, seed=1)
+    train = ClassificationBatches(docs, [sum(d) % CLASSES for d in docs], batch_size=4, shuffle=True, seed=batch_seed)
+    valid = ClassificationBatches(held, [sum(d) % CLASSES for d in held], batch_size=4)
+    settings = {"metrics": (accuracy, macro_f1), "grad_clip": 1.0} | settings
+    return make_learner(Classifier(), train, valid, device="cpu", **settings)
+
+
+def language_model_learner(*, seed=0, **settings):
+    """A learner of the language model: 5 steps an epoch."""
+    torch.manual_seed(seed)
+    train = LMBatches(documents(15), batch_size=4, bptt=4, shuffle=True)
+    valid = LMBatches(documents(9, seed=1), batch_size=3, bptt=4)
+    settings = {"metrics": (Perplexity,), "cbs": [ActivationRegularisation()]} | settings
+    return make_learner(LanguageModel(), train, valid, device="cpu", **settings)
+
+
+LEARNERS = {"classifier": classifier_learner, "language model": language_model_learner}
+
+
+def train(learner, **settings):
+    """Three stages, 20 steps in all."""
+    stages = gradual_unfreezing(3, 4)
+    return fit(learner, stages, lr=0.01, schedule=schedules.slanted_triangular(), **settings)
+
+
+if __name__ == "__main__":
+    checkpoint, weights = sys.argv[1:]
+    learner = classifier_learner()
+    train(learner, checkpoint=checkpoint, every=1, progress=False)
+    torch.save(learner.model.state_dict(), weights)
