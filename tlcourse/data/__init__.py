@@ -4,11 +4,13 @@
 >>> truevoice = data.load("truevoice")
 >>> truevoice.train.text, truevoice.train.destination
 
-A set is looked for in the folder named by `TLCOURSE_DATA`, then in the cache, then at its publisher's address.
+A set is taken from the folder named by `TLCOURSE_DATA`, else from the cache, else from its publisher.
+Those that come with the course, or in a package, need no network.
 """
 
 import warnings
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pandas as pd
 
@@ -50,7 +52,8 @@ SEED = 0  # of those cuts: one and the same everywhere, so that results compare
 class Dataset:
     """A loaded data set: a frame a split, with a `text` column and label columns.
 
-    Label columns are categorical, with the same sorted categories in each split.
+    Label columns are categorical, with the same sorted categories in each split. `orchid` has lists instead:
+    `words` and `tags`.
 
     Attributes:
         name: its name in the catalogue (the fallback's, where that was loaded).
@@ -104,8 +107,8 @@ class Dataset:
 def load(name: str, *, fallback: str | None = None, catalogue: dict[str, Entry] | None = None) -> Dataset:
     """Load a data set by its name in the catalogue.
 
-    It is taken from the folder named by `TLCOURSE_DATA` if that holds it, else from the cache, else downloaded (with a
-    progress bar; an interrupted download goes on where it stopped; the sha256 is checked).
+    It is taken from the folder named by `TLCOURSE_DATA` if that holds it, else from the cache, else it is
+    downloaded: with a progress bar, from where an interrupted download stopped, and its sha256 is checked.
 
     Args:
         name: one of `names()`.
@@ -134,7 +137,7 @@ def load(name: str, *, fallback: str | None = None, catalogue: dict[str, Entry] 
     return _finish(entry, source, splits)
 
 
-def _locate(entry: Entry):
+def _locate(entry: Entry) -> tuple[Path, str]:
     """Path of the set's files and the kind of place it is in."""
     folder = data_folder()
     if folder is not None and (path := in_folder(entry, folder)):
@@ -149,14 +152,16 @@ def _locate(entry: Entry):
 
 def _finish(entry: Entry, source: str, splits: dict[str, pd.DataFrame]) -> Dataset:
     """Cut the splits that are missing and make the labels categorical."""
-    if "train" not in splits:
-        raise DataError(f"{entry.name} ({source}) has no training rows; its splits are {', '.join(splits)}.")
-    cut = tuple(split for split in ("test", "valid") if split not in splits)
+    cut = tuple(split for split in entry.cut if split not in splits)
+    for split in ("train", "valid", "test"):
+        if split not in splits and split not in cut:
+            raise DataError(
+                f"{entry.name} ({source}) has no {split} rows, only {', '.join(splits)}: "
+                f"a file is missing, one of {', '.join(entry.members)}."
+            )
     by, group = (entry.label, "text") if entry.label else (None, "file")
     for split in cut:
-        splits["train"], splits[split] = holdout(
-            splits["train"], by=by, fraction=CUT, seed=SEED, group=group
-        )
+        splits["train"], splits[split] = holdout(splits["train"], by=by, fraction=CUT, seed=SEED, group=group)
     for label in entry.labels:
         values = {v for frame in splits.values() if label in frame for v in frame[label].unique()}
         dtype = pd.CategoricalDtype(sorted(values))

@@ -36,6 +36,7 @@ class Entry:
         package: `distribution:path` of a file in an installed package.
         embedded: folder, below `shipped()`, of a set that ships with the course.
         unpacked_bytes: the most that its files may hold together.
+        cut: splits to cut from the training rows where the publisher has none, in this order.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Entry:
     bytes: int = 0
     package: str = ""
     embedded: str = ""
+    cut: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         places = [bool(self.addresses), bool(self.package), bool(self.embedded)]

@@ -14,14 +14,14 @@ from tqdm.auto import tqdm
 from tlcourse.data.catalogue import DataError, Entry
 from tlcourse.data.files import has_members
 
-CHUNK = 1 << 16
+CHUNK = 1 << 16  # bytes
 
 
 class DownloadError(DataError):
     """A data set could not be downloaded; the message names the ways out."""
 
 
-class ChecksumError(DataError):
+class ChecksumError(DownloadError):
     """A file is not the one that the catalogue knows; the message names both sums."""
 
 
@@ -41,22 +41,20 @@ def data_folder() -> Path | None:
         return None
     folder = Path(named).expanduser()
     if not folder.is_dir():
-        raise DataError(f"TLCOURSE_DATA={named} is not a folder: correct the variable, or unset it to download.")
+        raise DataError(f"TLCOURSE_DATA={named} is not a folder: correct it, or unset it to download.")
     return folder
 
 
 def in_folder(entry: Entry, folder: Path) -> Path | None:
-    """A set's files in a folder: the published file, in it or in the sub-folder named as the set, else the unpacked
-    files in that sub-folder; None where there is neither.
+    """A set in its sub-folder of `folder`: the published file, else its files unpacked; None for neither.
 
     Raises:
         ChecksumError: the published file is there, but is not the one that was published.
     """
     below = folder / entry.name
-    for file in (below / entry.file, folder / entry.file) if entry.file else ():
-        if file.is_file():
-            verify(file, entry)
-            return file
+    if entry.file and (file := below / entry.file).is_file():
+        verify(file, entry)
+        return file
     return below if below.is_dir() and has_members(below, entry) else None
 
 
@@ -70,7 +68,7 @@ def verify(file: Path, entry: Entry) -> None:
         raise ChecksumError(
             f"{file} is not the published {entry.file} of {entry.name}:\n"
             f"  sha256 expected {entry.sha256}\n  sha256 found    {found}\n"
-            "It is damaged, or was changed by its publisher: delete it and load again."
+            "It is damaged, or its publisher has changed it: delete it and load again."
         )
 
 
@@ -81,63 +79,69 @@ def fetch(entry: Entry, cache: Path) -> tuple[Path, bool]:
         The file, and whether it was downloaded now.
 
     Raises:
-        DownloadError: no address could be reached, or the disk is full.
+        DownloadError: no address could be reached, or the file cannot be kept (a full disk, say).
         ChecksumError: what was downloaded is not what was published; nothing of it is kept.
     """
     folder = cache / entry.name
     file = folder / entry.file
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / ".lock"):  # two notebooks that start together download once
-        if file.is_file():
-            try:
-                verify(file, entry)
-                return file, False
-            except ChecksumError:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / ".lock"):  # two notebooks that start together download once
+            if file.is_file() and pooch.file_hash(str(file)) != entry.sha256:
                 warnings.warn(f"{file} is damaged and will be downloaded again.", stacklevel=2)
                 file.unlink()
-        failures, wrong = [], False
-        for address in entry.addresses:
-            try:
-                pooch.retrieve(
-                    address,
-                    f"sha256:{entry.sha256}",
-                    fname=file.name,
-                    path=folder,
-                    downloader=ResumingDownloader(folder / f"{file.name}.part", n_bytes=entry.bytes),
-                )
-                return file, True
-            except requests.RequestException as error:
-                failures.append(f"{address}\n    {error}")
-            except ValueError as error:  # pooch's word for a wrong sum, with both in it
-                failures.append(f"{address}\n    {error}")
-                wrong = True
-            except OSError as error:
-                if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                    raise
-                free = shutil.disk_usage(folder).free
-                raise DownloadError(
-                    f"The disk is full: {entry.file} needs {entry.bytes:,} bytes and {folder} has {free:,} left. "
-                    "Make room, or set TLCOURSE_CACHE to a folder on another disk."
-                ) from error
-        raise (ChecksumError if wrong else DownloadError)(_ways_out(entry, file, failures))
+            if file.is_file():
+                return file, False
+            _retrieve(entry, file)
+            return file, True
+    except OSError as error:
+        there = next(path for path in (folder, *folder.parents) if path.exists())
+        raise DownloadError(
+            f"{entry.file} ({entry.bytes:,} bytes) cannot be kept in {folder}: {error.strerror or error}. "
+            f"{shutil.disk_usage(there).free:,} bytes are free there. "
+            "Make room, or set TLCOURSE_CACHE to another folder."
+        ) from error
 
 
-def _ways_out(entry: Entry, file: Path, failures: list[str]) -> str:
-    tried = "\n  ".join(failures)
-    return (
-        f"{entry.name} could not be downloaded ({entry.file}, {entry.bytes:,} bytes):\n  {tried}\n"
-        "What you can do:\n"
-        f"  - download the file in a browser and put it at {file}\n"
-        f"  - set TLCOURSE_DATA to a folder that holds {entry.file}, or its files unpacked in {entry.name}/\n"
-        '  - use the sample that ships with the course: load(..., fallback="thai_intents")'
+def _retrieve(entry: Entry, file: Path) -> None:
+    """Download to `file` from the first address that has the published file."""
+    part = file.with_name(f"{file.name}.part")
+    failures, wrong = [], False
+    for address in entry.addresses:
+        try:
+            pooch.retrieve(
+                address,
+                f"sha256:{entry.sha256}",
+                fname=file.name,
+                path=file.parent,
+                downloader=ResumingDownloader(part, n_bytes=entry.bytes),
+            )
+            return
+        except requests.RequestException as error:
+            failures.append(f"{address}\n    {error}")
+        except ValueError as error:  # so pooch reports a wrong sum, with both sums in its message
+            failures.append(f"{address}\n    {error}")
+            wrong = True
+    ways_out = [
+        f"download the file in a browser and put it at {file}",
+        f"set TLCOURSE_DATA to a folder with {entry.name}/{entry.file}, or its files in {entry.name}/",
+        'use the sample that ships with the course: load(..., fallback="thai_intents")',
+    ]
+    if part.is_file() and part.stat().st_size:
+        ways_out.insert(0, f"load again: it goes on after the {part.stat().st_size:,} bytes that are here")
+    raise (ChecksumError if wrong else DownloadError)(
+        f"{entry.name} could not be downloaded ({entry.file}, {entry.bytes:,} bytes).\n  "
+        + "\n  ".join(failures)
+        + "\nWhat you can do:\n  - "
+        + "\n  - ".join(ways_out)
     )
 
 
 class ResumingDownloader:
     """A downloader for pooch that goes on where an interrupted download stopped.
 
-    What has come so far is kept in a `.part` file and the rest is asked for with a Range header; a server that knows
-    no ranges sends the whole file, and the download starts afresh. The sum is checked by pooch when all is there.
+    What has come so far is kept in a `.part` file, and the rest is asked for with a Range header; a server
+    that knows no ranges sends the whole file, and the download starts afresh. pooch checks the sum.
 
     Args:
         part: where to keep an unfinished download.
@@ -158,31 +162,32 @@ class ResumingDownloader:
         have = self.part.stat().st_size if self.part.is_file() else 0
         if have < self.n_bytes:
             self._receive(url, have)
-        if (have := self.part.stat().st_size) < self.n_bytes:
-            raise requests.ConnectionError(
-                f"the connection broke off after {have:,} of {self.n_bytes:,} bytes; load again to go on from there"
-            )
         self.part.replace(output_file)
 
     def _receive(self, url: str, have: int) -> None:
+        """Write what the server sends to `part`, after the `have` bytes that are there."""
         headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
         with requests.get(url, headers=headers, stream=True, timeout=self.timeout) as response:
+            if have and response.status_code == requests.codes.requested_range_not_satisfiable:
+                return self._receive(url, 0)
             response.raise_for_status()
             if response.status_code != requests.codes.partial_content:
                 have = 0
+            announced = min(have + int(response.headers.get("Content-Length", 0)), self.n_bytes)
             try:
-                with (
-                    self.part.open("ab" if have else "wb") as file,
-                    tqdm(
-                        desc=self.part.stem, total=self.n_bytes, initial=have, unit="B", unit_scale=True
-                    ) as progress,
-                ):
-                    for chunk in response.iter_content(CHUNK):
-                        file.write(chunk)
-                        progress.update(len(chunk))
-                        if file.tell() > self.n_bytes:
-                            break
+                self._write(response, have)
             except OSError as error:
                 if error.errno in (errno.ENOSPC, errno.EDQUOT):
                     self.part.unlink(missing_ok=True)
                 raise
+        if (got := self.part.stat().st_size) < announced:
+            raise requests.ConnectionError(f"the connection broke off after {got:,} of {announced:,} bytes")
+
+    def _write(self, response: requests.Response, have: int) -> None:
+        bar = tqdm(desc=self.part.stem, total=self.n_bytes, initial=have, unit="B", unit_scale=True)
+        with bar, self.part.open("ab" if have else "wb") as file:
+            for chunk in response.iter_content(CHUNK):
+                file.write(chunk)
+                bar.update(len(chunk))
+                if file.tell() > self.n_bytes:
+                    return

@@ -1,10 +1,11 @@
 """Reading the files of a data set: from a folder, a zip or a tar, without writing anything.
 
-Archives are read in memory, one member at a time; nothing is unpacked to disk, and a member that names a place
-outside its archive is refused all the same.
+Archives are read in memory, one member at a time; nothing is unpacked to disk, and an archive with a member
+that names a place outside is refused all the same.
 """
 
 import gzip
+import stat
 import tarfile
 import zipfile
 import zlib
@@ -23,17 +24,15 @@ def read_files(path: Path, entry: Entry) -> Iterator[tuple[str, bytes]]:
         entry: says which members to read and how many bytes they may hold together.
 
     Raises:
-        DataError: none of the members is there; a corrupt archive; one that leads outside itself or unpacks to more
-            than `entry.unpacked_bytes`.
+        DataError: none of the members is there; a corrupt archive; one that leads outside itself, or that
+            unpacks to more than `entry.unpacked_bytes`.
     """
     if path.is_dir():
         read = _from_folder
-    elif zipfile.is_zipfile(path):
-        read = _from_zip
-    elif path.name.endswith((".tar.gz", ".tgz", ".tar")):
-        read = _from_tar
     elif path.suffix == ".zip":
-        raise DataError(f"{path} is not a zip archive, or not a whole one: delete it and load {entry.name} again.")
+        read = _from_zip
+    elif path.name.endswith(".tar.gz"):
+        read = _from_tar
     else:
         read = _from_file
     found = False
@@ -42,7 +41,7 @@ def read_files(path: Path, entry: Entry) -> Iterator[tuple[str, bytes]]:
             found = True
             yield name, raw
     except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, gzip.BadGzipFile) as error:
-        raise DataError(f"{path} is corrupt ({error}): delete it and load {entry.name} again.") from error
+        raise DataError(f"{path} is corrupt or not whole ({error}): get {entry.name} again.") from error
     if not found:
         raise DataError(f"{path} holds none of the files of {entry.name}: {', '.join(entry.members)}.")
 
@@ -95,7 +94,7 @@ class _Budget:
     def spend(self, n_bytes: int) -> None:
         self.left -= n_bytes
         if self.left < 0:
-            raise DataError(f"{self.path} is refused: it unpacks to more than the {self.most:,} bytes it should.")
+            raise DataError(f"{self.path} is refused: it unpacks to more than {self.most:,} bytes.")
 
 
 def _from_folder(path: Path, entry: Entry) -> Iterator[tuple[str, bytes]]:
@@ -122,20 +121,20 @@ def _from_zip(path: Path, entry: Entry) -> Iterator[tuple[str, bytes]]:
     with zipfile.ZipFile(path) as archive:
         for member in archive.infolist():
             name = _safe(member.filename, path)
-            if (member.external_attr >> 16) & 0o170000 == 0o120000:
-                raise DataError(f"{path} is refused: its member {member.filename!r} is a link.")
             if not member.is_dir() and _wanted(name, entry):
+                if stat.S_ISLNK(member.external_attr >> 16):
+                    raise DataError(f"{path} is refused: its member {member.filename!r} is a link.")
                 budget.spend(member.file_size)  # zipfile reads no more than this
                 yield str(name), archive.read(member)
 
 
 def _from_tar(path: Path, entry: Entry) -> Iterator[tuple[str, bytes]]:
     budget = _Budget(path, entry)
-    with tarfile.open(path, "r|*") as archive:  # a stream: one pass, no index of 100,000 members
+    with tarfile.open(path, "r|gz") as archive:  # a stream: one pass, no index of 100,000 members
         for member in archive:
             name = _safe(member.name, path)
-            if member.issym() or member.islnk():
-                raise DataError(f"{path} is refused: its member {member.name!r} is a link.")
-            if member.isfile() and _wanted(name, entry):
+            if not member.isdir() and _wanted(name, entry):
+                if not member.isfile():
+                    raise DataError(f"{path} is refused: its member {member.name!r} is a link or a device.")
                 budget.spend(member.size)
                 yield str(name), archive.extractfile(member).read()

@@ -1,10 +1,11 @@
 """From the files of a data set, as published, to frames.
 
-A parser takes `{path: bytes}` pairs, one at a time and in the archive's order, and returns a frame a split. Splits that
-the publisher does not have are cut off later, by `tlcourse.data.load`.
+A parser takes `(path, bytes)` pairs, one at a time, and returns a frame a split. Splits that the publisher
+does not have are cut from the training rows later, by `tlcourse.data.load`.
 """
 
 import io
+import json
 import re
 from collections.abc import Iterable
 from pathlib import PurePosixPath
@@ -28,70 +29,218 @@ def decode(raw: bytes, name: str) -> str:
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        looks_like = _guess_encoding(raw)
-        advice = f"It looks like {looks_like}: save it again as UTF-8." if looks_like else "Save it again as UTF-8."
-        raise DataError(f"{name} is not UTF-8 (byte {error.start:,}). {advice}") from None
+        guess = _guess_encoding(raw)
+        looks_like = f"It looks like {guess}: save" if guess else "Save"
+        message = f"{name} is not UTF-8 (byte {error.start:,}). {looks_like} it again as UTF-8."
+        raise DataError(message) from None
 
 
 def _guess_encoding(raw: bytes) -> str | None:
     """The encoding that a file which is not UTF-8 is probably in."""
     if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return "UTF-16"
-    try:
-        beyond_ascii = [c for c in raw.decode("cp874") if c > "\x7f"]
-    except UnicodeDecodeError:
-        return None
-    thai = sum("\u0e01" <= c <= "\u0e5b" for c in beyond_ascii)
-    return "TIS-620 (Windows cp874)" if thai > 0.9 * len(beyond_ascii) else None
+    text = raw.decode("cp874", errors="ignore")
+    thai_runs = "".join(re.findall("[\u0e01-\u0e5b]{2,}", text))  # Latin letters with accents stand alone
+    return "TIS-620 (Windows cp874)" if len(thai_runs) > len(re.findall("[^\x00-\x7f]", text)) / 2 else None
 
 
-def read_table(raw: bytes, name: str, *, columns: dict[str, str], **csv) -> pd.DataFrame:
-    """Read a table of text columns, rename them, strip the spaces around each value.
+def read_table(raw: bytes, name: str, *, columns: dict[str, str], **options) -> pd.DataFrame:
+    """Read a table of strings, rename its columns, strip each value and drop rows without a text.
 
     Args:
         raw: the file.
         name: what to call it in an error.
-        columns: the columns to keep, `{theirs: ours}`.
-        csv: options for `pandas.read_csv`.
+        columns: the columns to keep, `{theirs: ours}`; one of ours is `text`.
+        options: more arguments for `pandas.read_csv`.
 
     Raises:
-        DataError: empty, not UTF-8, not a table, a column missing, or a value missing.
+        DataError: empty, not UTF-8, not a table, no rows, a column missing, or a label missing.
     """
     try:
-        frame = pd.read_csv(io.StringIO(decode(raw, name)), dtype=str, keep_default_na=False, **csv)
+        table = pd.read_csv(io.StringIO(decode(raw, name)), dtype=str, keep_default_na=False, **options)
     except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise DataError(f"{name} is not a table: {error}") from error
-    if missing := [column for column in columns if column not in frame]:
-        found = ", ".join(map(str, frame.columns))
+    if missing := [column for column in columns if column not in table]:
+        found = ", ".join(map(str, table.columns))
         raise DataError(f"{name} has no column {', '.join(missing)}; its columns are: {found}.")
-    frame = frame[list(columns)].rename(columns=columns)
-    for column in frame:
-        frame[column] = frame[column].str.strip()
-        if (empty := frame[column] == "").any():
-            raise DataError(f"{name}: row {int(empty.argmax()) + 1} has no {column}.")
-    if frame.empty:
+    table = table[list(columns)].rename(columns=columns).fillna("").apply(lambda column: column.str.strip())
+    return _checked(table, name)
+
+
+def _checked(table: pd.DataFrame, name: str) -> pd.DataFrame:
+    table = table[table["text"] != ""]
+    if table.empty:
         raise DataError(f"{name} has no rows.")
-    return frame
+    for label in table.columns.drop("text"):
+        if (empty := table[label] == "").any():
+            raise DataError(f"{name}: row {table.index[empty][0] + 1} has no {label}.")
+    return table
 
 
 def read_lines(raw: bytes, name: str) -> list[str]:
     """The lines of a text file, stripped, without empty ones."""
-    return [line for line in (line.strip() for line in decode(raw, name).split("\n")) if line]
+    return [line for line in map(str.strip, decode(raw, name).split("\n")) if line]
+
+
+def _need_all(found: set[str], needed: set[str], where: str) -> None:
+    if missing := needed - found:
+        raise DataError(f"{where} is not whole: {', '.join(sorted(missing))} missing.")
 
 
 def intents(files: Files) -> Splits:
-    """TrueVoice's format: `*train.csv`, `*test.csv` and, where there is one, `*valid.csv`, with the columns `texts`,
-    `action`, `object` and `destination`; `unlabelled.txt`, one utterance a line."""
+    """TrueVoice and its like: `train.csv`, `test.csv`, perhaps `valid.csv`, perhaps with `mari_` before.
+
+    Columns: `texts`, `action`, `object`, `destination`, more are left out. `unlabelled.txt`: a text a line.
+    """
     columns = {"texts": "text", "action": "action", "object": "object", "destination": "destination"}
     splits = {}
     for path, raw in files:
-        split = re.split(r"[_.]", PurePosixPath(path).name)[-2]
-        splits[split] = (
-            read_table(raw, path, columns=columns)
-            if path.endswith(".csv")
-            else pd.DataFrame({"text": read_lines(raw, path)})
-        )
+        split = PurePosixPath(path).stem.removeprefix("mari_")
+        if path.endswith(".txt"):
+            splits[split] = pd.DataFrame({"text": read_lines(raw, path)})
+        else:
+            splits[split] = read_table(raw, path, columns=columns)
     return splits
 
 
-PARSERS = {"intents": intents}
+def wisesight(files: Files) -> Splits:
+    """Wisesight: `train.jsonl`, `valid.jsonl` and `test.jsonl` as published, else the messages of `pos.txt`,
+    `neu.txt`, `neg.txt` and `q.txt` as training rows.
+
+    Lines that say only `#ERROR!` are left out, as they are in the published splits.
+    """
+    splits, by_sentiment = {}, []
+    for path, raw in files:
+        name = PurePosixPath(path)
+        if name.suffix == ".jsonl":
+            splits[name.stem] = _messages(raw, path)
+        else:
+            by_sentiment.append(pd.DataFrame({"text": read_lines(raw, path), "sentiment": name.stem}))
+    if splits:
+        _need_all(set(splits), {"train", "valid", "test"}, "wisesight (.jsonl)")
+    else:
+        found = {frame["sentiment"].iloc[0] for frame in by_sentiment}
+        _need_all(found, {"pos", "neu", "neg", "q"}, "wisesight (.txt)")
+        splits = {"train": pd.concat(by_sentiment, ignore_index=True)}
+    return {split: frame[frame["text"] != "#ERROR!"] for split, frame in splits.items()}
+
+
+def _messages(raw: bytes, path: str) -> pd.DataFrame:
+    rows = []
+    for number, line in enumerate(read_lines(raw, path), start=1):
+        try:
+            row = json.loads(line)
+            rows.append((row["texts"].strip(), row["category"]))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DataError(f"{path}: line {number} is not a message with texts and category.") from error
+    return _checked(pd.DataFrame(rows, columns=["text", "sentiment"]), path)
+
+
+def wongnai(files: Files) -> Splits:
+    """Wongnai's reviews: `w_review_train.csv` (review;stars), without a header.
+
+    The reviews of `test_file.csv` (id;review, with a header) have no published stars: they are `unlabelled`.
+    """
+    splits = {}
+    for path, raw in files:
+        table = {"sep": ";", "header": None, "index_col": False}
+        if PurePosixPath(path).name == "test_file.csv":
+            table |= {"names": ["id", "review"], "skiprows": 1}
+            splits["unlabelled"] = read_table(raw, path, columns={"review": "text"}, **table)
+        else:
+            reviews = read_table(
+                raw, path, columns={"review": "text", "stars": "stars"}, names=["review", "stars"], **table
+            )
+            if not (known := reviews["stars"].isin(list("12345"))).all():
+                row = reviews[~known].iloc[0]
+                raise DataError(f"{path}: row {row.name + 1} has {row['stars']!r} stars, not 1 to 5.")
+            splits["train"] = reviews.assign(stars=reviews["stars"].astype(int))
+    return splits
+
+
+def imdb(files: Files) -> Splits:
+    """The Large Movie Review Dataset: a review a file, in `train` and `test`, each with `pos` and `neg`.
+
+    `train/unsup` becomes `unlabelled`. Reviews are in the order of their paths; `<br />` becomes a new line.
+    """
+    reviews = {}
+    for path, raw in files:
+        reviews[PurePosixPath(path).parts[-3:]] = decode(raw, path).replace("<br />", "\n").strip()
+    rows = [(split, folder, reviews[split, folder, file]) for split, folder, file in sorted(reviews)]
+    table = pd.DataFrame(rows, columns=["split", "sentiment", "text"])
+    labelled = table[table["sentiment"] != "unsup"]
+    for split in ("train", "test"):
+        found = set(labelled.loc[labelled["split"] == split, "sentiment"])
+        _need_all(found, {"pos", "neg"}, f"aclImdb/{split}")
+    splits = {split: frame[["text", "sentiment"]] for split, frame in labelled.groupby("split")}
+    splits["unlabelled"] = table.loc[table["sentiment"] == "unsup", ["text"]]
+    return splits
+
+
+ORCHID_SIGNS = {
+    "space": " ", "right_parenthesis": ")", "left_parenthesis": "(", "full_stop": ".", "quotation": '"',
+    "comma": ",", "minus": "-", "slash": "/", "equal": "=", "colon": ":", "asterisk": "*", "percent": "%",
+    "plus": "+", "greater_than": ">", "less_than": "<", "semi_colon": ";", "apostrophe": "'", "dollar": "$",
+    "ampersand": "&", "question_mark": "?", "circumflex_accent": "^", "left_curly_bracket": "{",
+    "exclamation": "!", "at_mark": "@",
+}  # fmt: skip
+
+
+def orchid(files: Files) -> Splits:
+    r"""ORCHID: Thai words with their parts of speech, a row a sentence (Sornlertlamvanich et al. 1997).
+
+    Columns: `text`; `words` and `tags`, lists of equal length; `paragraph` and `file`, numbered from 0 on.
+    Signs that the corpus spells out (`<space>`) become the characters. Its English sentences have no words
+    and tags: they are `unlabelled`.
+
+    A document opens with lines `%TTitle: ...`; then `#P1` opens a paragraph and `#1` a sentence, whose text
+    ends in `//` (it goes on in the next line after `\\`). A line `word/TAG` for each word follows, then `//`.
+    """
+    sentences, english = [], []
+    for path, raw in files:
+        lines = decode(raw, path).split("\n")
+        file = paragraph = -1
+        at = 0
+        while at < len(lines):
+            line = lines[at].strip()
+            at += 1
+            if line.startswith("%TTitle"):
+                file += 1
+            elif re.fullmatch(r"#P\d+", line):
+                paragraph += 1
+            elif re.fullmatch(r"#\d+", line):
+                text, at = _orchid_text(lines, at, path)
+                if text.startswith("%E"):
+                    english.append(text.removeprefix("%E").strip())
+                else:
+                    words, tags, at = _orchid_words(lines, at, path)
+                    sentences.append((text, words, tags, paragraph, file))
+    table = pd.DataFrame(sentences, columns=["text", "words", "tags", "paragraph", "file"])
+    return {"train": table, "unlabelled": pd.DataFrame({"text": english})}
+
+
+def _orchid_text(lines: list[str], at: int, path: str) -> tuple[str, int]:
+    """The text of a sentence that begins in line `at`, and the line after it."""
+    text = ""
+    for end in range(at, len(lines)):
+        if lines[end].rstrip().endswith("//"):
+            return (text + lines[end].rstrip().removesuffix("//")).strip(), end + 1
+        text += lines[end].rstrip().removesuffix("\\\\")
+    raise DataError(f"{path}: the sentence of line {at} does not end.")
+
+
+def _orchid_words(lines: list[str], at: int, path: str) -> tuple[list[str], list[str], int]:
+    """The words and tags of a sentence, which begin in line `at`, and the line after them."""
+    words, tags = [], []
+    for end in range(at, len(lines)):
+        if lines[end].strip() == "//":
+            return words, tags, end + 1
+        word, slash, tag = lines[end].strip().rpartition("/")
+        if not slash:
+            break
+        words.append(ORCHID_SIGNS.get(word[1:-1], word) if word[:1] + word[-1:] == "<>" else word)
+        tags.append(tag)
+    raise DataError(f"{path}: line {end + 1} should be word/TAG or //.")
+
+
+PARSERS = {"imdb": imdb, "intents": intents, "orchid": orchid, "wisesight": wisesight, "wongnai": wongnai}

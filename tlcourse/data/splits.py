@@ -13,16 +13,20 @@ from tlcourse.data.catalogue import DataError
 
 
 def _hashed(values: list[str], *, seed: int) -> np.ndarray:
-    """A number in 0..2^64-1 for each value, as good as random and fixed by the seed: (len(values),) uint64."""
+    """A number for each value, as good as random and fixed by the seed: (len(values),) uint64."""
     digests = (hashlib.sha256(f"{seed}\x1f{value}".encode()).digest()[:8] for value in values)
     return np.array([int.from_bytes(digest, "big") for digest in digests], dtype=np.uint64)
 
 
+def _need(frame: pd.DataFrame, *columns: str) -> None:
+    for column in columns:
+        if column not in frame:
+            found = ", ".join(map(str, frame.columns))
+            raise DataError(f"The frame has no column {column!r}; it has {found}.")
+
+
 def _classes(frame: pd.DataFrame, by: str) -> np.ndarray:
     """The class of each row as an integer: (rows,)."""
-    for column in ("text", by):
-        if column not in frame:
-            raise DataError(f"The frame has no column {column!r}; it has {', '.join(map(str, frame.columns))}.")
     codes, values = pd.factorize(frame[by], sort=True)
     if (codes < 0).any():
         raise DataError(f"{int((codes < 0).sum())} of {len(frame)} rows have no {by!r}.")
@@ -37,8 +41,8 @@ def holdout(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Cut off about `fraction` of the rows, the same share of each class.
 
-    Rows with the same `group` (by default: the same text) stay together, so that no text is on both sides; a group
-    counts for the class of its first row. Every class with two groups or more is on both sides.
+    Rows with the same `group` (by default: the same text) stay together, so that no text is on both sides; a
+    group counts for the class of its first row. Every class with two groups or more is on both sides.
 
     Args:
         frame: rows with a `text` column.
@@ -55,8 +59,7 @@ def holdout(
     """
     if not 0 < fraction < 1:
         raise DataError(f"fraction must lie between 0 and 1, not {fraction}.")
-    if group not in frame:
-        raise DataError(f"The frame has no column {group!r}; it has {', '.join(map(str, frame.columns))}.")
+    _need(frame, group, *([by] if by else []))
     classes = np.zeros(len(frame), dtype=int) if by is None else _classes(frame, by)
     group_of_row, groups = pd.factorize(frame[group])
     _, first_row = np.unique(group_of_row, return_index=True)
@@ -79,9 +82,9 @@ def holdout(
 def labelled_subset(frame: pd.DataFrame, *, by: str, n: int, seed: int) -> pd.DataFrame:
     """Draw `n` rows for a few-label experiment: each class at least once, else in proportion.
 
-    The draws of one seed are nested: the rows for n=50 are among those for n=100. All rows are put in one order whose
-    every beginning is stratified (the k-th of a class's m rows stands at (k + 1/2) / m, and first of all comes one row
-    of each class), and a draw is the first n of it.
+    The draws of one seed are nested: the rows for n=50 are among those for n=100. All rows are put in one
+    order whose every beginning is stratified (the k-th of a class's m rows stands at (k + 1/2) / m, after one
+    row of each class), and a draw is the first n of it.
 
     Args:
         frame: rows with a `text` column.
@@ -95,13 +98,16 @@ def labelled_subset(frame: pd.DataFrame, *, by: str, n: int, seed: int) -> pd.Da
     Raises:
         DataError: a missing column, a missing label, a single class, or an `n` that cannot be had.
     """
+    _need(frame, "text", by)
     classes = _classes(frame, by)
     n_classes = classes.max() + 1
     if not n_classes <= n <= len(frame):
         raise DataError(f"n must lie between {n_classes} (one a class) and {len(frame)} (all rows), not {n}.")
-    copy = frame.groupby("text", observed=True).cumcount()  # equal texts are drawn apart, as any two rows are
+    copy = frame.groupby("text", observed=True).cumcount()  # rows of equal text are drawn apart, like any two
     chance = _hashed([f"{text}\x1f{k}" for text, k in zip(frame["text"], copy, strict=True)], seed=seed)
-    rank = pd.Series(chance).groupby(classes).rank(method="first").to_numpy() - 1  # 0, 1, ... within its class
+    shuffled = np.argsort(chance, kind="stable")
+    rank = np.empty(len(frame))  # 0, 1, ... within each class
+    rank[shuffled] = pd.Series(classes[shuffled]).groupby(classes[shuffled]).cumcount()
     size = np.bincount(classes)[classes]
     order = np.lexsort((chance, (rank + 0.5) / size, rank > 0))
     return frame.iloc[np.sort(order[:n])]
