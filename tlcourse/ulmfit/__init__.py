@@ -9,18 +9,25 @@ The three stages of Howard and Ruder (2018), «Universal Language Model Fine-tun
 
 from tlcourse.ulmfit.backbone import fit_words, load_backbone, save_backbone
 from tlcourse.ulmfit.lesson import (
+    ALL,
     SIZES,
     Recipe,
     Sizes,
     build_classifier,
     class_weights,
+    compare_recipes,
+    few_label_run,
     fine_tune_classifier,
     fine_tune_language_model,
+    finish,
     forgetting,
     label_curve,
     layer_change,
     lm_perplexity,
+    mean_change,
     probabilities,
+    short_language_model,
+    without_dropconnect,
     word_importance,
 )
 from tlcourse.ulmfit.model import (
@@ -38,6 +45,7 @@ from tlcourse.ulmfit.model import (
 )
 
 __all__ = [
+    "ALL",
     "AWDLSTM",
     "CLASSIFIER_DROPOUTS",
     "SIZES",
@@ -52,9 +60,12 @@ __all__ = [
     "WeightDropLSTM",
     "build_classifier",
     "class_weights",
+    "compare_recipes",
     "concat_pool",
+    "few_label_run",
     "fine_tune_classifier",
     "fine_tune_language_model",
+    "finish",
     "fit_words",
     "forgetting",
     "from_fastai",
@@ -62,7 +73,10 @@ __all__ = [
     "layer_change",
     "lm_perplexity",
     "load_backbone",
+    "mean_change",
     "probabilities",
     "save_backbone",
+    "short_language_model",
+    "without_dropconnect",
     "word_importance",
 ]

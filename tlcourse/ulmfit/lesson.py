@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tlcourse import profile
-from tlcourse.text import ClassificationBatches, LMBatches
+from tlcourse.data import labelled_subset
+from tlcourse.text import BOS, ClassificationBatches, LMBatches, Vocab
 from tlcourse.training import (
     ActivationRegularisation,
     Perplexity,
@@ -28,6 +29,7 @@ from tlcourse.training import (
     predict,
     schedules,
 )
+from tlcourse.training.schedules import Schedule
 from tlcourse.ulmfit.model import (
     AWDLSTM,
     CLASSIFIER_DROPOUTS,
@@ -41,6 +43,9 @@ Docs = Sequence[np.ndarray]  # token ids of each text
 
 
 # ------------------------------------------------------------------------------------------------------- sizes
+ALL = 10**9  # more labels than any set has
+
+
 @dataclass(frozen=True)
 class Sizes:
     """How large the lesson is: the same cells, from a test of seconds to a GPU's hour."""
@@ -55,8 +60,8 @@ class Sizes:
     epochs: int  # of the classifier on all labels
     few_epochs: int  # of the classifier on few labels, which makes few steps an epoch
     batch_size: int
-    label_counts: tuple[int, ...]  # of the low-label curve; all labels come on top
-    seeds: int
+    label_counts: Mapping[int, int]  # of the low-label curve: how many seeds for how many labels
+    seeds: int  # of the other comparisons
     ablation_labels: int
     dropout: float = 0.5  # multiplies every dropout of the paper
     lm_lr: float = 8e-3
@@ -64,9 +69,25 @@ class Sizes:
 
 
 SIZES = {
-    "smoke": Sizes("thai_intents", 48, 64, 2, 6, 16, 20, 6, 8, 32, (50, 200), 1, 200),
-    "laptop": Sizes("truevoice", 128, 320, 3, 8, 32, 35, 8, 12, 32, (50, 100, 200, 500), 3, 500),
-    "gpu": Sizes("truevoice", 400, 1150, 3, 12, 64, 70, 12, 20, 32, (50, 100, 200, 500, 1000), 5, 500),
+    "smoke": Sizes("thai_intents", 48, 64, 2, 6, 16, 20, 6, 8, 32, {50: 1, 200: 1}, 1, 200),
+    "laptop": Sizes(
+        "truevoice", 128, 320, 3, 8, 32, 35, 8, 12, 32, {50: 5, 100: 5, 200: 3, 500: 3, ALL: 3}, 3, 500
+    ),
+    "gpu": Sizes(
+        "truevoice",
+        400,
+        1150,
+        3,
+        12,
+        64,
+        70,
+        12,
+        20,
+        32,
+        {50: 5, 100: 5, 200: 5, 500: 5, 1000: 5, ALL: 3},
+        5,
+        500,
+    ),
 }
 
 
@@ -83,8 +104,7 @@ class Recipe:
         unfreezing: ``gradual``, ``all`` at once, or ``head`` alone (feature extraction).
         pooling: ``concat`` or ``last``.
         balanced: weigh the loss so that every class counts the same.
-        weight_drop: DropConnect on the recurrent weights, before scaling by ``dropout``.
-        dropout: multiplies every dropout.
+        dropouts: the paper's for classifiers, halved.
     """
 
     epochs: int = 8
@@ -117,9 +137,9 @@ def fine_tune_language_model(
     batch_size: int,
     bptt: int,
     factor: float = 1.0,
+    schedule: Schedule | None = None,
     seed: int = 42,
     backwards: bool = False,
-    checkpoint=None,
 ) -> pd.DataFrame:
     """Train a language model on the task's text, in place (Howard and Ruder 2018, section 3.2).
 
@@ -141,7 +161,8 @@ def fine_tune_language_model(
         grad_clip=0.4,
         cbs=[ActivationRegularisation(alpha=2, beta=1)],
     )
-    schedule = schedules.one_cycle() if factor == 1 else schedules.slanted_triangular()
+    if schedule is None:
+        schedule = schedules.one_cycle() if factor == 1 else schedules.slanted_triangular()
     return fit(learner, epochs, lr=lr, schedule=schedule, factor=factor)
 
 
@@ -289,6 +310,30 @@ def word_importance(
     return np.array([whole[target] - p[target] for p in without]) if without else np.zeros(1)
 
 
+def few_label_run(
+    start: LanguageModel | AWDLSTMConfig,
+    docs: Docs,
+    frame: pd.DataFrame,
+    *,
+    label: str,
+    valid: tuple[Docs, np.ndarray],
+    n: int,
+    seed: int,
+    recipe: Recipe,
+) -> tuple[TextClassifier, dict[str, float]]:
+    """Fine-tune on ``n`` labels and score: the classifier, and its ``accuracy`` and ``macro_f1`` on ``valid``.
+
+    The seed draws the labelled rows, the fresh weights and the order. The arguments are those of
+    :func:`label_curve`.
+    """
+    codes = frame[label].cat.codes.to_numpy().astype(int)
+    chosen = labelled_subset(frame, by=label, n=n, seed=seed).index
+    model = build_classifier(start, len(frame[label].cat.categories), recipe, seed=seed)
+    fine_tune_classifier(model, [docs[i] for i in chosen], codes[chosen], recipe=recipe, seed=seed)
+    predicted = probabilities(model, valid[0]).argmax(1)
+    return model, {"accuracy": accuracy(valid[1], predicted), "macro_f1": macro_f1(valid[1], predicted)}
+
+
 def label_curve(
     source: LanguageModel,
     docs: Docs,
@@ -296,9 +341,9 @@ def label_curve(
     *,
     label: str,
     valid: tuple[Docs, np.ndarray],
-    counts: Sequence[int],
-    seeds: int,
+    counts: Mapping[int, int],
     recipe: Recipe,
+    full_recipe: Recipe | None = None,
     progress=iter,
 ) -> pd.DataFrame:
     """Scratch against transferred classifiers, by the number of labels.
@@ -308,28 +353,107 @@ def label_curve(
         docs: token ids of the rows of ``frame``.
         frame: the labelled training rows; column ``label`` is categorical.
         valid: texts and labels to score on.
-        counts: how many labels to take.
-        seeds: runs a count; the seed draws the labelled texts, the fresh weights and the order.
+        counts: how many seeds to run for each number of labels; more labels than there are means all.
         recipe: for the transferred runs; scratch runs train all layers at one rate from the start.
-        progress: wraps the list of runs, ``tqdm`` for a bar.
+        full_recipe: for all labels, which make many steps an epoch.
+        progress: wraps the list of runs; ``tqdm`` shows a bar.
 
     Returns:
         A row a run: ``method``, ``labels``, ``seed``, ``accuracy``, ``macro_f1``.
     """
-    from tlcourse.data import labelled_subset
-
-    codes = frame[label].cat.codes.to_numpy().astype(int)
-    n_classes = len(frame[label].cat.categories)
-    scratch = replace(recipe, factor=1.0, unfreezing="all")
-    runs = [(n, seed) for n in counts for seed in range(seeds)]
     rows = []
-    for n, seed in progress(runs):
-        chosen = labelled_subset(frame, by=label, n=n, seed=seed).index
-        some, labels = [docs[i] for i in chosen], codes[chosen]
-        for method, start, how in (("scratch", source.config, scratch), ("transferred", source, recipe)):
-            model = build_classifier(start, n_classes, how, seed=seed)
-            fine_tune_classifier(model, some, labels, recipe=how, seed=seed)
-            predicted = probabilities(model, valid[0]).argmax(1)
-            scores = {"accuracy": accuracy(valid[1], predicted), "macro_f1": macro_f1(valid[1], predicted)}
+    for n, seed in progress([(n, seed) for n, seeds in counts.items() for seed in range(seeds)]):
+        how = recipe if n < len(frame) else full_recipe or recipe
+        scratch = replace(how, factor=1.0, unfreezing="all")
+        n = min(n, len(frame))
+        for method, start, chosen in (("scratch", source.config, scratch), ("transferred", source, how)):
+            _, scores = few_label_run(
+                start, docs, frame, label=label, valid=valid, n=n, seed=seed, recipe=chosen
+            )
             rows.append({"method": method, "labels": n, "seed": seed, **scores})
     return pd.DataFrame(rows)
+
+
+def compare_recipes(
+    source: LanguageModel,
+    docs: Docs,
+    frame: pd.DataFrame,
+    *,
+    label: str,
+    valid: tuple[Docs, np.ndarray],
+    n: int,
+    recipes: Mapping[str, Recipe],
+    seeds: int,
+    progress=iter,
+) -> pd.DataFrame:
+    """Fine-tune by several recipes on the same draws of ``n`` labels; the arguments are those of :func:`label_curve`.
+
+    Returns:
+        A row a run: ``recipe``, ``seed``, ``accuracy``, ``macro_f1``; the perplexity of the language model before
+        fine-tuning and with the fine-tuned encoder (:func:`forgetting`); and ``change: LAYER`` for each layer of
+        the encoder (:func:`layer_change`).
+    """
+    before = lm_perplexity(source, valid[0])
+    rows = []
+    for name, seed in progress([(name, seed) for seed in range(seeds) for name in recipes]):
+        model, scores = few_label_run(
+            source, docs, frame, label=label, valid=valid, n=n, seed=seed, recipe=recipes[name]
+        )
+        row = {"recipe": name, "seed": seed, **scores, "perplexity_before": before}
+        row["perplexity_after"] = forgetting(model, source, valid[0])
+        moved = layer_change(source.encoder.state_dict(), model.encoder.state_dict())
+        rows.append(row | {f"change: {layer}": change for layer, change in moved.items()})
+    return pd.DataFrame(rows)
+
+
+def mean_change(comparison: pd.DataFrame, recipe: str) -> dict[str, float]:
+    """The mean change of each layer under one recipe of :func:`compare_recipes`, lowest layer first."""
+    runs = comparison[comparison["recipe"] == recipe].filter(like="change: ").mean()
+    return {name.removeprefix("change: "): value for name, value in runs.items()}
+
+
+def without_dropconnect(dropouts: Dropouts) -> Dropouts:
+    """The same probability on the activations between the layers instead of on the recurrent weights."""
+    return replace(dropouts, weight=0.0, hidden=min(dropouts.hidden + dropouts.weight, 0.9))
+
+
+def short_language_model(
+    config: AWDLSTMConfig, docs: Docs, valid_docs: Docs, schedule: Schedule, sizes: Sizes, *, seed: int
+) -> float:
+    """Validation perplexity of a fresh language model after two epochs under a learning-rate schedule."""
+    profile.seed_everything(seed)
+    model = LanguageModel(config)
+    fine_tune_language_model(
+        model, docs, valid_docs, epochs=2, lr=sizes.lm_lr, batch_size=sizes.lm_batch_size, bptt=sizes.bptt,
+        schedule=schedule, seed=seed,
+    )  # fmt: skip
+    return lm_perplexity(model, valid_docs)
+
+
+@torch.no_grad()
+def finish(
+    model: LanguageModel,
+    vocab: Vocab,
+    tokens: Sequence[str],
+    *,
+    length: int,
+    temperature: float = 0.7,
+    seed: int = 42,
+) -> str:
+    """Let a language model go on from ``tokens``, drawing each next word; special tokens are never drawn.
+
+    Returns:
+        The text, its words parted by thin bars.
+    """
+    model.eval().reset()
+    generator = torch.Generator().manual_seed(seed)
+    device = next(model.parameters()).device
+    ids = [BOS, *vocab.encode(tokens)]
+    new = torch.tensor([ids], device=device)
+    for _ in range(length):
+        logits = model(new)[0, -1].float().cpu()  # (V,); the state holds what was read before
+        logits[: len(Vocab.SPECIALS)] = float("-inf")
+        ids.append(int(torch.multinomial((logits / temperature).softmax(-1), 1, generator=generator)))
+        new = torch.tensor([ids[-1:]], device=device)
+    model.reset()
+    return "|".join(vocab.decode(ids[1:]))

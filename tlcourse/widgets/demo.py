@@ -1,0 +1,68 @@
+"""What all demos share: a box of controls, a picture, a line of text, and a state to read."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping
+from types import SimpleNamespace
+
+import ipywidgets
+import matplotlib.pyplot as plt
+from IPython.display import display
+from matplotlib.figure import Figure
+
+
+class Demo:
+    """An interactive demo.
+
+    Attributes:
+        ui: the widget to show; a cell that ends in the demo shows it.
+        controls: the widgets that a person moves, by name.
+        state: what the demo shows at the moment, for tests and for the curious.
+    """
+
+    def __init__(
+        self, ui: ipywidgets.Widget, controls: Mapping[str, ipywidgets.Widget], state: SimpleNamespace
+    ):
+        self.ui, self.controls, self.state = ui, dict(controls), state
+
+    def _ipython_display_(self) -> None:
+        display(self.ui)
+
+
+def live(
+    controls: Mapping[str, ipywidgets.Widget], draw: Callable[..., tuple[Figure | None, str, dict]]
+) -> Demo:
+    """A demo that draws anew whenever a control changes.
+
+    Args:
+        controls: widgets with a ``value``, by the name of ``draw``'s argument.
+        draw: takes the controls' values and returns a figure (or None), a line of HTML that says in words what
+            is seen, and what goes into the state. What it raises reaches the notebook: a broken demo is seen.
+    """
+    picture = ipywidgets.Image(format="png", layout=ipywidgets.Layout(max_width="100%"))
+    words = ipywidgets.HTML()
+    state = SimpleNamespace()
+
+    def update(_change=None) -> None:
+        figure, text, values = draw(**{name: control.value for name, control in controls.items()})
+        if figure is not None:
+            picture.value = png(figure)
+        words.value = f"<div style='font-size:120%;line-height:1.7'>{text}</div>"
+        vars(state).update(values, text=text)
+
+    for control in controls.values():
+        control.style.description_width = "130px"
+        control.layout.width = "420px"
+        control.observe(update, "value")
+    update()
+    shown = [words] if not picture.value else [picture, words]
+    return Demo(ipywidgets.VBox([*controls.values(), *shown]), controls, state)
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as PNG; it is closed, or every move of a slider would keep one more in memory."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    plt.close(figure)
+    return buffer.getvalue()

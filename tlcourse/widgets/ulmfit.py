@@ -1,0 +1,124 @@
+"""The demos of the ULMFiT lesson."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from html import escape
+
+import ipywidgets as widgets
+import matplotlib.pyplot as plt
+import numpy as np
+
+from tlcourse import plots
+from tlcourse.training import gradual_unfreezing, schedules
+from tlcourse.widgets.demo import Demo, live
+
+
+def schedule_explorer() -> Demo:
+    """Sliders for the slanted triangular rate: T, cut_frac, ratio and the peak rate (Howard and Ruder 2018, eq. 3).
+
+    State: ``rates`` (T,), ``cut``, ``lowest`` and ``peak``.
+    """
+    controls = {
+        "T": widgets.IntSlider(value=400, min=20, max=2000, step=20, description="T, steps"),
+        "cut_frac": widgets.FloatSlider(value=0.1, min=0.02, max=0.9, step=0.02, description="cut_frac"),
+        "ratio": widgets.IntSlider(value=32, min=1, max=100, description="ratio"),
+        "lr": widgets.FloatLogSlider(value=0.01, base=10, min=-4, max=-1, step=0.1, description="peak rate"),
+    }
+
+    def draw(T: int, cut_frac: float, ratio: int, lr: float):
+        schedule = schedules.slanted_triangular(cut_frac=cut_frac, ratio=ratio)
+        rates = np.array([lr * schedule(t, T) for t in range(T)])
+        cut = int(T * cut_frac)
+        figure, ax = plt.subplots(figsize=(9, 3.8))
+        plots.schedule({"slanted triangular": rates}, ax=ax)
+        ax.axvline(cut, color=plots.GREY, linestyle=":")
+        ax.annotate(f"cut = {cut}", (cut, 0), xytext=(6, 8), textcoords="offset points")
+        text = (
+            f"The rate rises for <b>{cut}</b> steps to <b>{lr:.3g}</b>, then falls for {T - cut} steps to "
+            f"<b>{lr / ratio:.3g}</b>."
+        )
+        return figure, text, {"rates": rates, "cut": cut, "lowest": rates.min(), "peak": rates.max()}
+
+    return live(controls, draw)
+
+
+def unfreezing_timeline(layers: Sequence[str]) -> Demo:
+    """Sliders for the number of epochs and for «now»: which layers learn in which epoch of gradual unfreezing.
+
+    Args:
+        layers: names, the layer nearest the input first.
+
+    State: ``trainable``, the number of layers that learn in each epoch, and ``learning``, their names now.
+    """
+    controls = {
+        "epochs": widgets.IntSlider(value=len(layers) + 3, min=1, max=12, description="epochs"),
+        "now": widgets.IntSlider(value=1, min=1, max=12, description="now, epoch"),
+    }
+
+    def draw(epochs: int, now: int):
+        now = min(now, epochs)
+        trainable = [s.trainable for s in gradual_unfreezing(len(layers), epochs) for _ in range(s.epochs)]
+        figure, ax = plt.subplots(figsize=(9, 0.55 * len(layers) + 1.3))
+        plots.unfreezing(trainable, layers, now=now - 1, ax=ax)
+        learning = list(layers[len(layers) - trainable[now - 1] :])
+        frozen = len(layers) - len(learning)
+        text = f"Epoch {now} of {epochs}: <b>{', '.join(learning)}</b> learn; {frozen} layers are frozen."
+        return figure, text, {"trainable": trainable, "learning": learning}
+
+    return live(controls, draw)
+
+
+def sentence_box(
+    classify: Callable[[str], tuple[Sequence[str], np.ndarray, np.ndarray]],
+    classes: Sequence[str],
+    *,
+    examples: Sequence[str],
+) -> Demo:
+    """Type a sentence, see its class and the words that mattered.
+
+    Args:
+        classify: takes the text; returns its tokens, the importance of each for the predicted class (differences
+            of probability, see ``tlcourse.ulmfit.word_importance``) and the class probabilities.
+        classes: names of the classes.
+        examples: sentences to choose from; the first is shown at the start.
+
+    State: ``label``, ``probability``, ``tokens``, ``importance``.
+    """
+    box = widgets.Text(value=examples[0], description="sentence", continuous_update=False)
+    choose = widgets.Dropdown(options=list(examples), description="or choose")
+    choose.observe(lambda change: setattr(box, "value", change["new"]), "value")
+
+    def draw(sentence: str):
+        if not sentence.strip():
+            return None, "Type a sentence and press Enter.", {"label": None}
+        tokens, importance, probabilities = classify(sentence)
+        best = int(np.argmax(probabilities))
+        strongest = max(np.abs(importance).max(), 1e-9)
+        marked = "".join(_marked(t, w / strongest, w) for t, w in zip(tokens, importance, strict=True))
+        bars = "".join(
+            f"<div style='display:flex'><div style='width:15em'>{escape(str(name))}</div>"
+            f"<div style='background:{plots.BLUE};width:{max(p, 0.004) * 20:.2f}em;margin-right:.5em'></div>{p:.0%}</div>"
+            for name, p in sorted(zip(classes, probabilities, strict=True), key=lambda pair: -pair[1])[:3]
+        )
+        text = (
+            f"<div>{marked}</div>{bars}<div style='color:{plots.GREY};font-size:80%'>orange speaks for "
+            f"«{escape(str(classes[best]))}», blue against it: how far its probability falls without the word</div>"
+        )
+        state = {"label": classes[best], "probability": float(probabilities[best]), "tokens": list(tokens)}
+        return None, text, state | {"importance": np.asarray(importance)}
+
+    demo = live({"sentence": box}, draw)
+    choose.style.description_width, choose.layout.width = "130px", "420px"
+    demo.controls["example"] = choose
+    demo.ui.children = (choose, *demo.ui.children)
+    return demo
+
+
+def _marked(token: str, strength: float, importance: float) -> str:
+    """A token on a background as strong as its importance, which also stands in the tooltip."""
+    rgb = "230,159,0" if strength > 0 else "86,180,233"
+    return (
+        f"<span title='{importance:+.3f}' style='background:rgba({rgb},{abs(strength):.2f});"
+        f"padding:.1em .15em;margin:0 .05em;border-radius:.2em'>{escape(token)}</span>"
+    )
