@@ -1,8 +1,8 @@
 """Batches for language modelling and for classification.
 
-Both are plain iterables of `(x, y)` that `fastai.data.core.DataLoaders(train, valid)` takes as they are. The order
-of an epoch follows from `seed` and the number of the epoch alone, so that a run can stop after any batch and go on
-with the next: `state_dict` says where, `load_state_dict` goes there.
+Both are plain iterables of `(x, y)`, which `fastai.data.core.DataLoaders(train, valid)` takes as they are. The
+order of an epoch follows from the seed and the number of the epoch alone, so that a run can stop after any batch
+and go on with the next one: `state_dict` tells the position, `load_state_dict` goes there.
 """
 
 import math
@@ -16,66 +16,79 @@ from tlcourse.text.vocab import BOS, EOS, PAD
 
 
 def reverse(doc: np.ndarray) -> np.ndarray:
-    """The document read from its end, for a backward language model; BOS and EOS keep their places."""
+    """The document read from its end, for a backward language model. BOS and EOS keep their places."""
     start = int(len(doc) > 0 and doc[0] == BOS)
     stop = len(doc) - int(len(doc) > start and doc[-1] == EOS)
     return np.concatenate([doc[:start], doc[start:stop][::-1], doc[stop:]])
 
 
 class _Batches:
-    """What both kinds share: the position within the run, and what fastai asks of a loader."""
+    """What both kinds share: the position in a run, and what fastai looks for in a loader."""
 
-    n_inp = 1  # of a batch (x, y), one tensor goes into the model
+    n_inp = 1  # of the tensors of a batch, one goes into the model
 
-    def __init__(self, *, batch_size: int, shuffle: bool, seed: int, backwards: bool, device: torch.device | str | None):
+    def __init__(
+        self, *, batch_size: int, shuffle: bool, seed: int, backwards: bool, device: torch.device | str | None
+    ):
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, not {batch_size}")
         self.batch_size = self.bs = batch_size
         self.shuffle, self.seed, self.backwards = shuffle, seed, backwards
         self.device = None if device is None else torch.device(device)
-        self._epoch, self._step, self._first_step = 0, 0, 0
+        self._epoch = self._step = self._first_step = 0
 
-    def _rng(self, epoch: int) -> np.random.Generator:
-        return np.random.default_rng([self.seed, epoch])
+    def __len__(self) -> int:
+        """The number of batches of an epoch, the same in each."""
+        raise NotImplementedError
 
     def _epoch_batches(self, epoch: int, first: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """The batches of an epoch from number `first` on."""
         raise NotImplementedError
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         epoch, first, self._first_step = self._epoch, self._first_step, 0
-        for step, batch in enumerate(self._epoch_batches(epoch, first), start=first + 1):
-            # The position is that of the batch after this one: what a run resumed from here begins with.
-            self._epoch, self._step = (epoch + 1, 0) if step == len(self) else (epoch, step)
-            yield tuple(tensor.to(self.device) for tensor in batch) if self.device else batch
+        for served, (x, y) in enumerate(self._epoch_batches(epoch, first), start=first + 1):
+            # Set before the batch is served: a checkpoint written after training on it goes on with the next.
+            self._epoch, self._step = (epoch, served) if served < len(self) else (epoch + 1, 0)
+            yield (x, y) if self.device is None else (x.to(self.device), y.to(self.device))
+
+    def _rng(self, epoch: int) -> np.random.Generator:
+        return np.random.default_rng([self.seed, epoch])
 
     def state_dict(self) -> dict[str, int]:
-        """The position after the last batch served: the epoch and the number of its batches already served."""
+        """The position: the epoch and how many of its batches were served."""
         return {"epoch": self._epoch, "step": self._step}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on from a position: the next iteration serves what remains of that epoch, the one after it the next."""
+        """Go to a position: the next iteration serves what is left of that epoch, the one after it the next epoch.
+
+        Raises ValueError when an epoch has not so many batches.
+        """
         epoch, step = state["epoch"], state["step"]
         if epoch < 0 or not 0 <= step < len(self):
-            raise ValueError(f"no batch {step} of epoch {epoch}: an epoch has {len(self)} batches; other data or sizes?")
+            raise ValueError(
+                f"there is no batch {step} of epoch {epoch}: an epoch has {len(self)}. Was the position saved "
+                "with other data or another batch_size?"
+            )
         self._epoch = epoch
         self._step = self._first_step = step
 
 
 class LMBatches(_Batches):
-    """Language-model batches: contiguous streams for truncated backpropagation through time.
+    """Language-model batches: contiguous streams, for truncated backpropagation through time.
 
-    The documents are joined into one stream of tokens, which is cut into `batch_size` rows of equal length (what
-    is left over at the end is dropped). A batch holds the next `bptt` columns of every row: row i of a batch goes
-    on where row i of the batch before it stopped, so that a hidden state carried over stays with its text. The
-    last batch of an epoch is shorter when the rows are no multiple of `bptt`.
+    The documents are joined into one stream of tokens, which is cut into `batch_size` rows of one length (what
+    is left over is dropped). A batch holds the next `bptt` columns of all rows: its row i goes on where row i of
+    the batch before it stopped, so that a hidden state carried over stays with its text. The last batch of an
+    epoch is shorter when the length of the rows is no multiple of `bptt`.
 
-    Yields `(x, y)`, both int64 of shape (batch, time); `y` is the token after each token of `x`.
+    Yields `(x, y)`, both int64 of shape (batch, time); `y` holds the token that follows each token of `x`.
 
-    `docs`: a list of arrays of ids, each beginning with BOS (see `numericalise`), or all documents in one array,
-    which may be a memory map: it is read a batch at a time and cut into documents at every BOS.
-    `shuffle`: another order of the documents each epoch. `backwards`: each document from its end.
+    `docs`: arrays of ids, each beginning with BOS (see `numericalise`); or all documents in one array, cut at
+    every BOS. That may be a memory map: a batch reads no more of it than it needs.
+    `shuffle`: the documents in another order each epoch. `backwards`: each document from its end.
 
-    Raises ValueError when the documents hold too few tokens for one column of a batch.
+    Raises ValueError when the documents have too few tokens for a batch.
     """
 
     def __init__(
@@ -89,53 +102,51 @@ class LMBatches(_Batches):
         backwards: bool = False,
         device: torch.device | str | None = None,
     ):
-        super().__init__(batch_size=batch_size, shuffle=shuffle, seed=seed, backwards=backwards, device=device)
+        super().__init__(
+            batch_size=batch_size, shuffle=shuffle, seed=seed, backwards=backwards, device=device
+        )
         if bptt < 1:
             raise ValueError(f"bptt must be at least 1, not {bptt}")
         self.bptt = bptt
         if isinstance(docs, np.ndarray) and docs.dtype != object:
-            self._tokens = _checked(docs)
-            starts = np.flatnonzero(docs == BOS)
-            self._starts = starts if len(starts) and starts[0] == 0 else np.insert(starts, 0, 0)
+            self._tokens = _ids(docs, name="the array of documents")
+            self._starts = np.union1d([0], np.flatnonzero(self._tokens == BOS))
         else:
-            docs = [_checked(doc, position) for position, doc in enumerate(docs)]
-            docs = [doc for doc in docs if len(doc)]
-            self._tokens = np.concatenate(docs) if docs else np.empty(0, dtype=np.int64)
+            docs = [_ids(doc, name=f"document {i}") for i, doc in enumerate(docs)]
+            self._tokens = np.concatenate([np.empty(0, dtype=np.int64), *docs])
             self._starts = np.cumsum([0, *map(len, docs[:-1])])
         self._lengths = np.diff(self._starts, append=len(self._tokens))
-        self.row_length = (len(self._tokens) - 1) // batch_size  # the last token is only ever a target
-        if self.row_length < 1:
+        self._row_length = (len(self._tokens) - 1) // batch_size  # the very last token is only a target
+        if self._row_length < 1:
             raise ValueError(
-                f"{len(self._tokens)} tokens are too few for batch_size={batch_size}: "
-                f"one batch takes at least {batch_size + 1}"
+                f"{len(self._tokens)} tokens are too few for batches of {batch_size} rows, which take at least "
+                f"{batch_size + 1}: give more text or a smaller batch_size"
             )
 
     def __len__(self) -> int:
-        return math.ceil(self.row_length / self.bptt)
+        return math.ceil(self._row_length / self.bptt)
 
     def _epoch_batches(self, epoch: int, first: int) -> Iterator[tuple[Tensor, Tensor]]:
         order = np.arange(len(self._starts))
         if self.shuffle:
             order = self._rng(epoch).permutation(order)
-        ends = np.cumsum(self._lengths[order])  # where each document ends in this epoch's stream
-        for column in range(first * self.bptt, self.row_length, self.bptt):
-            time = min(self.bptt, self.row_length - column)
-            rows = [
-                self._read(order, ends, start, start + time + 1)
-                for start in range(column, column + self.batch_size * self.row_length, self.row_length)
-            ]
-            window = torch.from_numpy(np.stack(rows).astype(np.int64, copy=False))  # (B, T + 1)
+        ends = np.cumsum(self._lengths[order])  # where in the stream each document ends
+        row_starts = np.arange(self.batch_size) * self._row_length
+        for column in range(first * self.bptt, self._row_length, self.bptt):
+            time = min(self.bptt, self._row_length - column)
+            rows = [self._read(start, start + time + 1, order, ends) for start in row_starts + column]
+            window = torch.from_numpy(np.stack(rows).astype(np.int64))  # (B, T + 1)
             yield window[:, :-1].contiguous(), window[:, 1:].contiguous()
 
-    def _read(self, order: np.ndarray, ends: np.ndarray, start: int, stop: int) -> np.ndarray:
-        """Tokens `start` to `stop` of the stream in which the documents follow one another in `order`."""
+    def _read(self, start: int, stop: int, order: np.ndarray, ends: np.ndarray) -> np.ndarray:
+        """The tokens from `start` to `stop` of the stream that holds the documents in `order`."""
         if not self.shuffle and not self.backwards:
             return self._tokens[start:stop]
+        first, last = np.searchsorted(ends, [start, stop - 1], side="right")
         pieces = []
-        for place in range(np.searchsorted(ends, start, side="right"), np.searchsorted(ends, stop, side="left") + 1):
-            doc = order[place]
-            begin = ends[place] - self._lengths[doc]
+        for doc, end in zip(order[first : last + 1], ends[first : last + 1], strict=True):
             tokens = self._tokens[self._starts[doc] : self._starts[doc] + self._lengths[doc]]
+            begin = end - len(tokens)
             if self.backwards:
                 tokens = reverse(tokens)
             pieces.append(tokens[max(start - begin, 0) : stop - begin])
@@ -146,16 +157,19 @@ class ClassificationBatches(_Batches):
     """Classification batches: texts of like length together, padded on the right.
 
     Yields `(x, y)`: `x` int64 of shape (batch, time), padded with PAD, so that `x != PAD` is the mask of the true
-    tokens; `y` int64 of shape (batch,). Every example is served exactly once an epoch. The batch with the longest
-    text comes first: a run that lacks the memory fails at its first step.
+    tokens; `y` int64 of shape (batch,). An epoch serves every example exactly once. The batch with the longest
+    text comes first, so that a run that lacks the memory fails at its first step, not in its last epoch.
 
-    Without `shuffle` batches go from long to short. With it, each length is shrunk by a random factor of up to
-    a quarter before sorting, and the batches then come in random order: other company for each text in every
-    epoch, while no text is padded by more than a third of its length.
+    Without `shuffle` the batches go from long to short. With it each length is shrunk by up to a quarter, at
+    random, before the texts are sorted, and the other batches follow the first at random: a text meets others
+    in every epoch, and no text is padded by more than a third of its length.
 
-    `docs`: arrays of ids (see `numericalise`); an empty one becomes [BOS]. `labels`: whole numbers from 0.
-    `max_tokens` caps batch × time with smaller batches for long texts (a text longer than that goes alone).
-    `backwards`: each document from its end; the padding stays on the right.
+    `docs`: arrays of ids (see `numericalise`); an empty one becomes [BOS]. `labels`: a number from 0 each, below
+    `n_classes` when that is given. `max_tokens`: at most so many tokens in a batch, padding included, by fewer
+    texts where they are long; a text that is longer goes alone. `backwards`: each document from its end.
+
+    Raises ValueError when there are no documents, one holds PAD, their number is not that of the labels, or a
+    label is out of range; TypeError when ids or labels are no whole numbers.
     """
 
     def __init__(
@@ -171,12 +185,16 @@ class ClassificationBatches(_Batches):
         n_classes: int | None = None,
         device: torch.device | str | None = None,
     ):
-        super().__init__(batch_size=batch_size, shuffle=shuffle, seed=seed, backwards=backwards, device=device)
+        super().__init__(
+            batch_size=batch_size, shuffle=shuffle, seed=seed, backwards=backwards, device=device
+        )
         if max_tokens is not None and max_tokens < 1:
             raise ValueError(f"max_tokens must be at least 1, not {max_tokens}")
-        docs = [_checked(doc, position) for position, doc in enumerate(docs)]
-        self.docs = [doc if len(doc) else np.array([BOS], dtype=np.int64) for doc in docs]
-        self.labels = _checked_labels(labels, n_classes)
+        docs = [_ids(doc, name=f"document {i}") for i, doc in enumerate(docs)]
+        if padded := [i for i, doc in enumerate(docs) if (doc == PAD).any()]:
+            raise ValueError(f"document {padded[0]} holds the padding id {PAD}: give documents without padding")
+        self.docs = [doc if len(doc) else np.array([BOS]) for doc in docs]
+        self.labels = _labels(labels, n_classes)
         if len(self.docs) != len(self.labels):
             raise ValueError(f"{len(self.docs)} documents but {len(self.labels)} labels")
         if not self.docs:
@@ -186,10 +204,10 @@ class ClassificationBatches(_Batches):
         self._sizes = self._batch_sizes(max_tokens)
 
     def _batch_sizes(self, max_tokens: int | None) -> list[int]:
-        """The sizes of the batches, those of the longest texts first; the same in every epoch.
+        """How many texts each batch has, long texts first: the same in every epoch, whatever its shuffling.
 
-        Shrinking lengths lowers the k-th longest for every k, so that the texts of a batch which begins at rank k
-        are, shrunk, no longer than the k-th longest text, and before it at most 1 / (1 - shrink) times that.
+        Shrinking makes the k-th longest length no longer, for each k. So the texts from rank k on are, shrunk, at
+        most as long as the k-th longest text is, and in truth at most 1 / (1 - shrink) times as long.
         """
         longest_first = np.sort(self._lengths)[::-1]
         sizes, rank = [], 0
@@ -200,7 +218,7 @@ class ClassificationBatches(_Batches):
                 size = max(1, min(size, int(max_tokens // longest)))
             sizes.append(min(size, len(longest_first) - rank))
             rank += sizes[-1]
-        if len(sizes) > 1 and sizes[-1] == 1 and sizes[-2] > 2:  # batch normalisation cannot train on one example
+        if len(sizes) > 1 and sizes[-1] == 1 and sizes[-2] > 2:  # batch normalisation cannot train on one text
             sizes[-2:] = [sizes[-2] - 1, 2]
         return sizes
 
@@ -208,19 +226,18 @@ class ClassificationBatches(_Batches):
         return len(self._sizes)
 
     def indices(self, epoch: int = 0) -> list[np.ndarray]:
-        """The positions in `docs` of each batch's examples, in the order served.
+        """For each batch of an epoch the positions of its examples in `docs`.
 
-        To put predictions back: `ordered[np.concatenate(batches.indices())] = predictions`.
+        Puts predictions back into the order of the texts: `ordered[np.concatenate(indices())] = predictions`.
         """
         rng = self._rng(epoch)
-        length = self._lengths * (1 - self._shrink * rng.random(len(self.docs)))
-        batches = np.split(np.argsort(-length, kind="stable"), np.cumsum(self._sizes)[:-1])
-        batches = [batch[np.argsort(-self._lengths[batch], kind="stable")] for batch in batches]
-        longest = max(range(len(batches)), key=lambda i: self._lengths[batches[i][0]])
-        rest = [i for i in range(len(batches)) if i != longest]
+        lengths = self._lengths * (1 - self._shrink * rng.random(len(self.docs)))
+        batches = np.split(np.argsort(-lengths, kind="stable"), np.cumsum(self._sizes)[:-1])
+        first = int(np.argmax([self._lengths[batch].max() for batch in batches]))
+        rest = np.delete(np.arange(len(batches)), first)
         if self.shuffle:
-            rest = rng.permutation(rest).astype(int)
-        return [batches[i] for i in [longest, *rest]]
+            rest = rng.permutation(rest)
+        return [batches[i] for i in (first, *rest)]
 
     def _epoch_batches(self, epoch: int, first: int) -> Iterator[tuple[Tensor, Tensor]]:
         for batch in self.indices(epoch)[first:]:
@@ -230,28 +247,25 @@ class ClassificationBatches(_Batches):
             yield torch.from_numpy(x), torch.from_numpy(self.labels[batch])
 
 
-def _checked(doc: np.ndarray | Sequence[int], position: int | None = None) -> np.ndarray:
-    """The document as a one-dimensional array of ids."""
-    name = "the array of documents" if position is None else f"document {position}"
-    doc = np.asarray(doc) if len(doc) else np.empty(0, dtype=np.int64)
-    if doc.ndim != 1 or not np.issubdtype(doc.dtype, np.integer):
-        raise TypeError(f"{name} must be one-dimensional and of token ids, not {doc.dtype} of shape {doc.shape}")
-    return doc
+def _ids(doc: np.ndarray | Sequence[int], *, name: str) -> np.ndarray:
+    """The document as an array of one dimension."""
+    ids = np.asarray(doc)
+    if ids.ndim != 1 or (len(ids) and not np.issubdtype(ids.dtype, np.integer)):
+        raise TypeError(f"{name} must be a row of token ids, not {ids.dtype} of shape {ids.shape}")
+    return ids if len(ids) else np.empty(0, dtype=np.int64)
 
 
-def _checked_labels(labels: Sequence[int] | np.ndarray, n_classes: int | None) -> np.ndarray:
+def _labels(labels: Sequence[int] | np.ndarray, n_classes: int | None) -> np.ndarray:
     labels = np.asarray(labels)
     if labels.ndim != 1 or (len(labels) and not np.issubdtype(labels.dtype, np.integer)):
         raise TypeError(
-            f"labels must be one whole number each, such as frame[column].cat.codes, not {labels.dtype} of shape "
-            f"{labels.shape}"
+            f"labels must be one whole number a document, such as frame[column].cat.codes gives, not "
+            f"{labels.dtype} of shape {labels.shape}"
         )
-    top = np.inf if n_classes is None else n_classes
-    wrong = np.flatnonzero((labels < 0) | (labels >= top))
+    wrong = np.flatnonzero((labels < 0) | (labels >= (np.inf if n_classes is None else n_classes)))
     if len(wrong):
-        allowed = "0 or more" if n_classes is None else f"from 0 to {n_classes - 1}"
         raise ValueError(
-            f"{len(wrong)} labels out of range, the first at position {wrong[0]}: {labels[wrong[0]]} must be {allowed} "
-            "(-1 is how pandas codes a missing category)"
+            f"{len(wrong)} labels are not from 0 to {'C' if n_classes is None else n_classes} - 1, the first is "
+            f"{labels[wrong[0]]} at position {wrong[0]} (pandas codes a missing category as -1)"
         )
     return labels.astype(np.int64)

@@ -4,10 +4,12 @@ A tokeniser is any function from a text to a list of strings: `thai_words`, `eng
 your own. `tokenise` runs one over many texts.
 """
 
+import contextlib
 import functools
 import itertools
 import multiprocessing
 import os
+import pickle
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
@@ -23,7 +25,7 @@ from tqdm.auto import tqdm
 
 THAI = "ก-ฺเ-๎"  # letters, vowels, tone marks and signs: the Thai block without the baht sign and the digits
 
-# --- Normalisation ---------------------------------------------------------------------------------------------
+# --- Normalisation ------------------------------------------------------------------------------------------
 
 # Characters that nobody sees and that make equal words differ. A zero-width joiner goes only beside Thai:
 # between emoji it is what makes a family out of three people.
@@ -32,6 +34,8 @@ _INVISIBLE = re.compile(
     f"|\u200d(?=[{THAI}\\s]|$)|(?<=[{THAI}\\s])\u200d|^\u200d"
 )
 _ABOVE_BELOW, _TONES, _FOLLOW = "ัิีึืฺุู็์ํ๎", "่-๋", "ะาำๅ"
+# No letter bears one mark twice. To put a flood of marks in order would take quadratic time: thin it first.
+_FLOOD = re.compile(rf"[{_ABOVE_BELOW}{_TONES}{_FOLLOW}\u0300-\u036f]{{4,}}")
 # Anything for pythainlp to repair? One quick search spares most texts its thirty substitutions.
 _IRREGULAR = re.compile(
     rf"เเ|[{_TONES}์][{_ABOVE_BELOW}{_TONES}]|ํ[{_TONES}]*า|[{_FOLLOW}][{_TONES}]|ๅ"
@@ -43,34 +47,35 @@ _REPEATED = re.compile(r"([^\d\s])\1{3,}")
 def normalise(text: str) -> str:
     """The text with one spelling for what looks the same.
 
-    In order: Unicode NFC; invisible characters dropped; each run of white space (line ends too) becomes one
-    space; Thai marks put in their order, doubled vowels and tone marks and marks without a base dropped
+    Unicode NFC; invisible characters dropped; each run of white space (line ends too) made one space; Thai
+    marks put in their order, doubled vowels and tone marks and marks without a letter dropped
     (`pythainlp.util.normalize`); a character said more than three times said three times ("มากกกกกก" becomes
-    "มากกก", "!!!!!" becomes "!!!"), so that emphasis stays but has one spelling. Digits, Thai and Arabic, are
-    never changed. Normalising twice changes nothing more.
+    "มากกก", "!!!!!" becomes "!!!"), so that emphasis stays and has one spelling. Digits, Thai and Arabic, are
+    never changed. Normalising again changes nothing.
 
     Raises TypeError when `text` is not a string.
     """
     if not isinstance(text, str):
         raise TypeError(f"a text must be a str, not {type(text).__name__}: {text!r:.80}")
-    previous = None
-    while text != previous:  # one repair may bring about another; the second pass is nearly always the last
-        previous = text
-        text = _INVISIBLE.sub("", unicodedata.normalize("NFC", text))
-        text = " ".join(text.split())
+    text, before = " ".join(text.split()), None
+    while text != before:  # one repair may bring about another; most texts need none
+        before = text
+        text = _FLOOD.sub(lambda marks: "".join(dict.fromkeys(marks[0])), _INVISIBLE.sub("", text))
+        text = " ".join(unicodedata.normalize("NFC", text).split())
         if _IRREGULAR.search(text):
             text = normalize(text)
         text = _REPEATED.sub(r"\1\1\1", text)
     return text
 
 
-# --- Thai words ------------------------------------------------------------------------------------------------
+# --- Thai words ---------------------------------------------------------------------------------------------
 
 _PIECE = re.compile(
     rf"(?P<thai>[{THAI}]+(?:\.[{THAI}]+)*(?:\.(?!\.))?)"  # a dot may belong to an abbreviation: พ.ศ., กทม.
     rf"|\d+(?:[.,]\d+)*"  # 1,234.50
     rf"|[^\W\d_{THAI}]+(?:[-'’][^\W\d_{THAI}]+)*"  # Latin words and those of other scripts: e-mail, don't
-    rf"|([^\s\w{THAI}]|_)(?:\2|[\ufe0f\U0001f3fb-\U0001f3ff]|\u200d[^\s\w{THAI}])*"  # "!!!", one emoji with its skin
+    # "!!!", and an emoji with its skin and its family
+    rf"|([^\s\w{THAI}]|_)(?:\2|[\ufe0f\U0001f3fb-\U0001f3ff]|\u200d[^\s\w{THAI}])*"
 )
 # nlpo3 knows two kinds of run less well than pythainlp does, and cuts them otherwise.
 _DIPHTHONG = re.compile("เ[ก-ฮ]{1,2}[ิีุู][่-๋]?ย(?:[ก-ฮ]{1,2}[ุูิ]?์)?")  # เวียร์ is one cluster, never เวียร|์
@@ -98,8 +103,8 @@ def thai_words(text: str) -> list[str]:
     with pythainlp's own word list), through its Rust version `nlpo3` where that is installed: the words are
     the same either way. Numbers, words of other scripts and repeated punctuation are a token each.
 
-    >>> thai_words("อยากเช็คยอด iPhone 13 ครับบบบบ!!")
-    ['อยาก', 'เช็ค', 'ยอด', 'iphone', '13', 'ครับ', 'บ', 'บ', '!!']
+    >>> thai_words("อยากเช็คยอด iPhone 13 ครับ!!")
+    ['อยาก', 'เช็ค', 'ยอด', 'iphone', '13', 'ครับ', '!!']
     """
     words = []
     for piece in _PIECE.finditer(normalise(text)):
@@ -110,7 +115,7 @@ def thai_words(text: str) -> list[str]:
     return words
 
 
-# --- English words and characters ------------------------------------------------------------------------------
+# --- English words and characters ---------------------------------------------------------------------------
 
 _ENGLISH = re.compile(
     r"\d+(?:[.,]\d+)*"
@@ -122,7 +127,7 @@ _ENGLISH = re.compile(
 
 
 def english_words(text: str) -> list[str]:
-    """The lower-cased words, numbers and punctuation of an English text, contractions cut as in the Penn Treebank.
+    """The words, numbers and punctuation of an English text, lower-cased; contractions as in the Penn Treebank.
 
     >>> english_words("I don't think it's well-made...")
     ['i', 'do', "n't", 'think', 'it', "'s", 'well-made', '...']
@@ -136,10 +141,10 @@ def characters(text: str) -> list[str]:
     return list(normalise(text))
 
 
-# --- Many texts ------------------------------------------------------------------------------------------------
+# --- Many texts ---------------------------------------------------------------------------------------------
 
 _CHUNK = 250_000  # characters sent to a process at a time
-_PAYS = 2_000_000  # characters a process must get before starting it costs less than it saves
+_PAYS = 2_000_000  # characters for each process below which starting it costs more time than it saves
 
 
 def _tokenise_chunk(texts: list[str], tokeniser: Callable[[str], list[str]]) -> list[list[str]]:
@@ -147,6 +152,7 @@ def _tokenise_chunk(texts: list[str], tokeniser: Callable[[str], list[str]]) -> 
 
 
 def _chunks(texts: list[str]) -> Iterator[list[str]]:
+    """The texts in their order, some `_CHUNK` characters at a time."""
     chunk, size = [], 0
     for text in texts:
         chunk.append(text)
@@ -158,6 +164,15 @@ def _chunks(texts: list[str]) -> Iterator[list[str]]:
         yield chunk
 
 
+def _importable(tokeniser: Callable[[str], list[str]]) -> bool:
+    """Whether another process can find the function: it stands in a module, not in a notebook or a lambda."""
+    try:
+        pickle.dumps(tokeniser)
+    except (pickle.PicklingError, AttributeError, TypeError):
+        return False
+    return getattr(tokeniser, "__module__", None) != "__main__"
+
+
 def tokenise(
     texts: Iterable[str],
     tokeniser: Callable[[str], list[str]] = thai_words,
@@ -167,45 +182,44 @@ def tokenise(
 ) -> list[list[str]]:
     """The tokens of each text, in the order of the texts.
 
-    `workers`: how many processes; None takes one a core for a corpus big enough to repay starting them, and
-    none for a smaller one. Processes are spawned, so a script that asks for them calls this under
-    `if __name__ == "__main__":`, and a tokeniser written in a notebook runs in the notebook's own process.
+    `workers`: how many processes. None takes one a core when the corpus is big enough to repay starting them;
+    a smaller corpus, and a tokeniser written in a notebook, stay in this process. Processes are spawned: a
+    script calls this under `if __name__ == "__main__":`. A bar shows the progress after the first second.
 
-    Raises TypeError when a text is not a string (naming its position), ValueError when `workers` is below 1.
+    Raises TypeError when a text is not a string, naming its position; ValueError when `workers` is below 1 or
+    the tokeniser cannot be sent to a process; RuntimeError when a process ends early.
     """
     if isinstance(texts, str):
         raise TypeError("texts must be a list of texts; for one text call the tokeniser itself")
     texts = list(texts)
     for position, text in enumerate(texts):
         if not isinstance(text, str):
-            raise TypeError(f"text {position} is a {type(text).__name__}, not a str: {text!r:.80}")
+            raise TypeError(f"text {position} must be a str, not {type(text).__name__}: {text!r:.80}")
     if workers is None:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        workers = max(1, min(cores, sum(map(len, texts)) // _PAYS))
-        if getattr(tokeniser, "__module__", None) == "__main__":  # a spawned process could not find it
-            workers = 1
-    if workers < 1:
+        workers = min(cores, sum(map(len, texts)) // _PAYS) if _importable(tokeniser) else 1
+        workers = max(workers, 1)
+    elif workers < 1:
         raise ValueError(f"workers must be at least 1, not {workers}")
+    elif workers > 1 and not _importable(tokeniser):
+        raise ValueError(f"{tokeniser} cannot go to another process: put it into a module, or use workers=1")
 
     work = functools.partial(_tokenise_chunk, tokeniser=tokeniser)
     token_lists = []
-    with tqdm(total=len(texts), unit="text", disable=not progress) as bar:
-
-        def collect(results: Iterable[list[list[str]]]) -> None:
-            for result in results:
-                token_lists.extend(result)
+    with contextlib.ExitStack() as stack:
+        bar = stack.enter_context(tqdm(total=len(texts), unit="text", delay=1, disable=not progress))
+        run = map
+        if workers > 1:
+            spawn = multiprocessing.get_context("spawn")  # a fork of a process with threads can hang
+            run = stack.enter_context(ProcessPoolExecutor(workers, spawn)).map
+        try:
+            for result in run(work, _chunks(texts)):
+                token_lists += result
                 bar.update(len(result))
-
-        if workers == 1:
-            collect(map(work, _chunks(texts)))
-        else:
-            try:
-                with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
-                    collect(pool.map(work, _chunks(texts)))
-            except BrokenProcessPool as error:
-                raise RuntimeError(
-                    f"a tokenising process ended early: in a script, call tokenise under "
-                    f'`if __name__ == "__main__":`; elsewhere memory may have run out ({workers} processes). '
-                    "workers=1 works everywhere"
-                ) from error
+        except BrokenProcessPool as error:
+            raise RuntimeError(
+                f"one of {workers} processes ended early. In a script, call tokenise under "
+                'if __name__ == "__main__":. Elsewhere the memory may not suffice for so many. '
+                "workers=1 always works"
+            ) from error
     return token_lists
