@@ -100,7 +100,14 @@ def test_offline_names_the_address_the_size_and_the_ways_out(cache, catalogue):
     entry = replace(catalogue["truevoice"], addresses=("http://127.0.0.1:9/mari-intent.zip",))
     with pytest.raises(data.DownloadError) as error:
         data.load("truevoice", catalogue=catalogue | {"truevoice": entry})
-    for part in (entry.address, f"{entry.bytes:,} bytes", "TLCOURSE_DATA", "fallback=", "browser"):
+    for part in (
+        entry.address,
+        "no connection",
+        f"{entry.bytes:,} bytes",
+        "TLCOURSE_DATA",
+        "fallback=",
+        "browser",
+    ):
         assert part in str(error.value)
     assert str(cache / "truevoice" / "mari-intent.zip") in str(error.value)
     assert left_in(cache) == []
@@ -154,11 +161,16 @@ def test_a_cache_that_cannot_be_written_is_explained(tmp_path, monkeypatch, cach
         data.load("truevoice", catalogue=catalogue)
 
 
+def test_an_embedded_set_that_is_missing(cache, catalogue, tmp_path):
+    entry = replace(catalogue["thai_intents"], embedded=str(tmp_path / "gone"))
+    with pytest.raises(data.DataError, match=r"thai_intents is missing .* install tlcourse again"):
+        data.load("thai_intents", catalogue={"thai_intents": entry})
+
+
 def test_two_loads_at_once_download_once(cache, catalogue, server):
     loaded = []
     threads = [
-        threading.Thread(target=lambda: loaded.append(data.load("truevoice", catalogue=catalogue)))
-        for _ in range(4)
+        threading.Thread(target=lambda: loaded.append(data.load("truevoice", catalogue=catalogue))) for _ in range(4)
     ]
     for thread in threads:
         thread.start()

@@ -46,9 +46,7 @@ def test_a_table_that_is_not_one(raw, says):
 
 
 def jsonl(*rows) -> bytes:
-    return "".join(
-        json.dumps({"category": c, "texts": t}, ensure_ascii=False) + "\n" for t, c in rows
-    ).encode()
+    return "".join(json.dumps({"category": c, "texts": t}, ensure_ascii=False) + "\n" for t, c in rows).encode()
 
 
 def test_wisesight_as_published():
@@ -66,8 +64,7 @@ def test_wisesight_as_published():
 
 def test_wisesight_by_sentiment():
     files = [
-        (f"{name}.txt", f"{name} 1\r\n\n #ERROR!\n{name} 2\u2028x".encode())
-        for name in ("pos", "neu", "neg", "q")
+        (f"{name}.txt", f"{name} 1\r\n\n #ERROR!\n{name} 2\u2028x".encode()) for name in ("pos", "neu", "neg", "q")
     ]
     splits = parsers.wisesight(files)
     assert list(splits) == ["train"] and len(splits["train"]) == 8
@@ -184,7 +181,5 @@ def test_labels_are_categorical_and_the_same_in_all_splits(cache, catalogue):
         assert frame.destination.cat.categories.tolist() == loaded.classes
         assert frame.text.str.strip().equals(frame.text)
     assert not set(loaded.train.text) & set(loaded.valid.text)
-    with pytest.raises(
-        data.DataError, match="truevoice has no split 'unlabelled'; it has train, valid, test"
-    ):
+    with pytest.raises(data.DataError, match="truevoice has no split 'unlabelled'; it has train, valid, test"):
         loaded.unlabelled  # noqa: B018

@@ -87,9 +87,7 @@ def test_equal_texts_are_drawn_like_any_other_rows():
 
 
 def test_categories_survive():
-    frame = pd.DataFrame(
-        {"text": list("กขคง"), "label": pd.Categorical(list("aabb"), categories=list("abc"))}
-    )
+    frame = pd.DataFrame({"text": list("กขคง"), "label": pd.Categorical(list("aabb"), categories=list("abc"))})
     rest, held = data.holdout(frame, by="label", fraction=0.5, seed=0)
     drawn = data.labelled_subset(frame, by="label", n=2, seed=0)
     assert all(part.label.cat.categories.tolist() == list("abc") for part in (rest, held, drawn))

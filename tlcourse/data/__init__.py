@@ -126,13 +126,12 @@ def load(name: str, *, fallback: str | None = None, catalogue: dict[str, Entry] 
         info(fallback, catalogue=catalogue)
     try:
         path, source = _locate(entry)
-    except ChecksumError:
-        raise
     except DownloadError as error:
-        if fallback is None:
+        if fallback is None or isinstance(error, ChecksumError):
             raise
         warnings.warn(f"Using {fallback} in place of {name}. {error}", stacklevel=2)
-        return load(fallback, catalogue=catalogue)
+        entry = info(fallback, catalogue=catalogue)
+        path, source = _locate(entry)
     splits = parsers.PARSERS[entry.parser](read_files(path, entry))
     return _finish(entry, source, splits)
 

@@ -16,6 +16,8 @@ from tlcourse.data.files import has_members
 
 CHUNK = 1 << 16  # bytes
 
+pooch.get_logger().setLevel("WARNING")  # the progress bar says what is being downloaded
+
 
 class DownloadError(DataError):
     """A data set could not be downloaded; the message names the ways out."""
@@ -118,7 +120,7 @@ def _retrieve(entry: Entry, file: Path) -> None:
             )
             return
         except requests.RequestException as error:
-            failures.append(f"{address}\n    {error}")
+            failures.append(f"{address}\n    {_reason(error)}")
         except ValueError as error:  # so pooch reports a wrong sum, with both sums in its message
             failures.append(f"{address}\n    {error}")
             wrong = True
@@ -135,6 +137,19 @@ def _retrieve(entry: Entry, file: Path) -> None:
         + "\nWhat you can do:\n  - "
         + "\n  - ".join(ways_out)
     )
+
+
+def _reason(error: requests.RequestException) -> str:
+    """Why a download failed, in a few words."""
+    if isinstance(error, requests.HTTPError):
+        return f"the server answers {error.response.status_code} {error.response.reason}"
+    if isinstance(error, requests.exceptions.ChunkedEncodingError):
+        return "the connection broke off"
+    if isinstance(error, requests.Timeout):
+        return "no answer"
+    if isinstance(error, requests.ConnectionError):
+        return "no connection"
+    return str(error)
 
 
 class ResumingDownloader:
@@ -181,7 +196,7 @@ class ResumingDownloader:
                     self.part.unlink(missing_ok=True)
                 raise
         if (got := self.part.stat().st_size) < announced:
-            raise requests.ConnectionError(f"the connection broke off after {got:,} of {announced:,} bytes")
+            raise requests.exceptions.ChunkedEncodingError(f"{got:,} of {announced:,} bytes came")
 
     def _write(self, response: requests.Response, have: int) -> None:
         bar = tqdm(desc=self.part.stem, total=self.n_bytes, initial=have, unit="B", unit_scale=True)

@@ -5,13 +5,15 @@ that names a place outside is refused all the same.
 """
 
 import gzip
+import re
 import stat
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterator
+from functools import cache
 from importlib import metadata
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from tlcourse.data.catalogue import DataError, Entry
 
@@ -24,9 +26,11 @@ def read_files(path: Path, entry: Entry) -> Iterator[tuple[str, bytes]]:
         entry: says which members to read and how many bytes they may hold together.
 
     Raises:
-        DataError: none of the members is there; a corrupt archive; one that leads outside itself, or that
+        DataError: nothing there, or none of the members; a corrupt archive; one that leads outside itself, or that
             unpacks to more than `entry.unpacked_bytes`.
     """
+    if not path.exists():
+        raise DataError(f"{entry.name} is missing at {path}: install tlcourse again.")
     if path.is_dir():
         read = _from_folder
     elif path.suffix == ".zip":
@@ -67,22 +71,28 @@ def has_members(folder: Path, entry: Entry) -> bool:
     return any(_wanted(file, entry) for file in _walk(folder))
 
 
-def _walk(folder: Path) -> Iterator[PurePosixPath]:
+def _walk(folder: Path) -> Iterator[str]:
     for file in sorted(folder.rglob("*")):
         if file.is_file():
-            yield PurePosixPath(file.relative_to(folder).as_posix())
+            yield file.relative_to(folder).as_posix()
 
 
-def _wanted(name: PurePosixPath, entry: Entry) -> bool:
-    plain = name.with_suffix("") if name.suffix == ".gz" else name
-    return not name.name.startswith(".") and any(plain.match(pattern) for pattern in entry.members)
+@cache
+def _pattern(members: tuple[str, ...]) -> re.Pattern:
+    """Matches the paths that end in one of `members`; a `*` stays within a name and begins no hidden file."""
+    endings = (r"(?!\.)[^/]*".join(map(re.escape, member.split("*"))) for member in members)
+    return re.compile(rf"(.*/)?({'|'.join(endings)})(\.gz)?")
 
 
-def _safe(name: str, path: Path) -> PurePosixPath:
-    member = PurePosixPath(name.replace("\\", "/"))
-    if member.is_absolute() or ".." in member.parts or (member.parts and ":" in member.parts[0]):
+def _wanted(name: str, entry: Entry) -> bool:
+    return _pattern(entry.members).fullmatch(name) is not None
+
+
+def _safe(name: str, path: Path) -> str:
+    parts = name.replace("\\", "/").split("/")
+    if parts[0] == "" or ".." in parts or ":" in parts[0]:
         raise DataError(f"{path} is refused: its member {name!r} leads outside the archive.")
-    return member
+    return "/".join(parts)
 
 
 class _Budget:
@@ -101,7 +111,7 @@ def _from_folder(path: Path, entry: Entry) -> Iterator[tuple[str, bytes]]:
     budget = _Budget(path, entry)
     for name in _walk(path):
         if _wanted(name, entry):
-            yield _read_one(path / name, str(name), budget)
+            yield _read_one(path / name, name, budget)
 
 
 def _from_file(path: Path, entry: Entry) -> Iterator[tuple[str, bytes]]:
@@ -125,7 +135,7 @@ def _from_zip(path: Path, entry: Entry) -> Iterator[tuple[str, bytes]]:
                 if stat.S_ISLNK(member.external_attr >> 16):
                     raise DataError(f"{path} is refused: its member {member.filename!r} is a link.")
                 budget.spend(member.file_size)  # zipfile reads no more than this
-                yield str(name), archive.read(member)
+                yield name, archive.read(member)
 
 
 def _from_tar(path: Path, entry: Entry) -> Iterator[tuple[str, bytes]]:
@@ -137,4 +147,4 @@ def _from_tar(path: Path, entry: Entry) -> Iterator[tuple[str, bytes]]:
                 if not member.isfile():
                     raise DataError(f"{path} is refused: its member {member.name!r} is a link or a device.")
                 budget.spend(member.size)
-                yield str(name), archive.extractfile(member).read()
+                yield name, archive.extractfile(member).read()

@@ -165,7 +165,7 @@ def imdb(files: Files) -> Splits:
     """
     reviews = {}
     for path, raw in files:
-        reviews[PurePosixPath(path).parts[-3:]] = decode(raw, path).replace("<br />", "\n").strip()
+        reviews[tuple(path.split("/")[-3:])] = decode(raw, path).replace("<br />", "\n").strip()
     rows = [(split, folder, reviews[split, folder, file]) for split, folder, file in sorted(reviews)]
     table = pd.DataFrame(rows, columns=["split", "sentiment", "text"])
     labelled = table[table["sentiment"] != "unsup"]
