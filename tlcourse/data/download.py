@@ -161,10 +161,10 @@ class ResumingDownloader:
     Args:
         part: where to keep an unfinished download.
         n_bytes: size of the published file; a server that sends more is cut off.
-        timeout: seconds without an answer after which a connection is given up.
+        timeout: seconds to wait for a connection, and for an answer on it.
     """
 
-    def __init__(self, part: Path, *, n_bytes: int, timeout: float = 30) -> None:
+    def __init__(self, part: Path, *, n_bytes: int, timeout: tuple[float, float] = (5, 30)) -> None:
         self.part, self.n_bytes, self.timeout = part, n_bytes, timeout
 
     def __call__(self, url: str, output_file: str, pooch: object) -> None:
