@@ -234,9 +234,7 @@ def class_weights(labels: np.ndarray, n_classes: int) -> Tensor:
 def probabilities(model: TextClassifier, docs: Docs, *, backwards: bool = False) -> np.ndarray:
     """Class probabilities of each text, (texts, classes), in the order of the texts."""
     batches = ClassificationBatches(docs, np.zeros(len(docs), dtype=int), batch_size=128, backwards=backwards)
-    ordered = np.empty((len(docs), model.head[-1].out_features), dtype=np.float32)
-    ordered[np.concatenate(batches.indices())] = predict(model, batches)
-    return ordered
+    return predict(model, batches)
 
 
 # ------------------------------------------------------------------------------------------------- measurements
