@@ -1,9 +1,11 @@
 """Models and data small enough to train in a test, and a training that can be run as a process of its own."""
 
 import sys
+import time
 
 import numpy as np
 import torch
+from fastai.callback.core import Callback
 from torch import nn
 
 from tlcourse.text import ClassificationBatches, LMBatches
@@ -70,12 +72,16 @@ def documents(n, seed=0):
     return [rng.integers(2, WORDS, rng.integers(1, 9)) for _ in range(n)]
 
 
+def classes(docs):
+    return [int(doc.sum()) % CLASSES for doc in docs]
+
+
 def classifier_learner(*, seed=0, batch_seed=0, **settings):
     """A learner of the classifier: 5 steps an epoch."""
     torch.manual_seed(seed)
     docs, held = documents(20), documents(7, seed=1)
-    train = ClassificationBatches(docs, [sum(d) % CLASSES for d in docs], batch_size=4, shuffle=True, seed=batch_seed)
-    valid = ClassificationBatches(held, [sum(d) % CLASSES for d in held], batch_size=4)
+    train = ClassificationBatches(docs, classes(docs), batch_size=4, shuffle=True, seed=batch_seed)
+    valid = ClassificationBatches(held, classes(held), batch_size=4)
     settings = {"metrics": (accuracy, macro_f1), "grad_clip": 1.0} | settings
     return make_learner(Classifier(), train, valid, device="cpu", **settings)
 
@@ -98,8 +104,14 @@ def train(learner, **settings):
     return fit(learner, stages, lr=0.01, schedule=schedules.slanted_triangular(), **settings)
 
 
+class Wait(Callback):
+    """Take a while over each step, and for ever over the 15th, so that there is time to be killed."""
+
+    run_valid = False
+
+    def after_batch(self):
+        time.sleep(0.05 if self.train_iter < 15 else 600)
+
+
 if __name__ == "__main__":
-    checkpoint, weights = sys.argv[1:]
-    learner = classifier_learner()
-    train(learner, checkpoint=checkpoint, every=1, progress=False)
-    torch.save(learner.model.state_dict(), weights)
+    train(classifier_learner(cbs=[Wait()]), checkpoint=sys.argv[1], every=1, progress=False)

@@ -32,8 +32,8 @@ class ResetHiddenState(Callback):
 class FollowPlan(Callback):
     """Freeze the groups of the stage, and set every group's learning rate before every batch.
 
-    A resumed training has ``done`` steps behind it. fastai still walks through the epochs before those, without
-    training; meanwhile ``learner.passed_over`` is true.
+    A resumed training has ``done`` steps behind it; fastai walks through their epochs without
+    training: meanwhile ``learner.passed_over`` is true.
     """
 
     order, run_valid = 0, False

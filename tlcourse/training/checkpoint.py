@@ -207,10 +207,11 @@ def read_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
     Raises:
         ValueError: the file is damaged or something else.
     """
-    try:
-        state = torch.load(path, map_location=device, weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, ValueError) as error:
-        raise ValueError(not_a_checkpoint(path)) from error
+    with path.open("rb") as file:
+        try:
+            state = torch.load(file, map_location=device, weights_only=True)
+        except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, ValueError, OSError) as error:
+            raise ValueError(not_a_checkpoint(path)) from error
     if not isinstance(state, dict) or "training" not in state:
         raise ValueError(not_a_checkpoint(path))
     return state

@@ -188,9 +188,7 @@ def fit(
 
 
 @torch.no_grad()
-def predict(
-    model: nn.Module | Learner, batches: Iterable, *, device: torch.device | str | None = None
-) -> np.ndarray:
+def predict(model: nn.Module | Learner, batches: Iterable, *, device: torch.device | str | None = None) -> np.ndarray:
     """Class probabilities of every document.
 
     Args:
