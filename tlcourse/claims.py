@@ -13,14 +13,20 @@ from __future__ import annotations
 
 import ast
 import json
+import math
 import operator
 import os
+import sys
 import time
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
 
 VERDICTS = ("holds", "fails", "undecided")
 PROFILES = ("smoke", "laptop", "gpu")
@@ -55,7 +61,6 @@ class Claim:
     expect: Mapping[str, str]
     published: str = ""
     finding: str = ""
-    lesson: str = field(default="")
 
     def __post_init__(self):
         wrong = [v for v in self.expect.values() if v not in VERDICTS]
@@ -94,6 +99,7 @@ def check(claim_id: str, **figures: float) -> None:
 
     Raises:
         KeyError: the ledger has no such claim, or a figure is missing.
+        ValueError: a figure is not a number (nan), which no comparison can decide.
         ClaimError: the run contradicts the ledger.
     """
     from tlcourse import profile
@@ -102,8 +108,11 @@ def check(claim_id: str, **figures: float) -> None:
     if claim_id not in ledger:
         raise KeyError(f"no claim {claim_id!r} in claims.toml; it has {', '.join(ledger)}")
     claim = ledger[claim_id]
+    if missing := [name for name, value in figures.items() if math.isnan(value)]:
+        raise ValueError(f"{claim_id}: nan was given for {', '.join(missing)}; no comparison can decide on it")
     holds = evaluate(claim.test, figures)
-    expected = claim.expect[profile.current().name]
+    where = profile.current().name
+    expected = claim.expect[where]
     print(f"{'✓' if holds else '✗'} {claim.sentence}")
     print(f"  {claim.test}:  " + ", ".join(f"{name} = {value:.3g}" for name, value in figures.items()))
     if expected == "undecided":
@@ -113,7 +122,8 @@ def check(claim_id: str, **figures: float) -> None:
     _record("claims", claim_id, {"figures": {k: float(v) for k, v in figures.items()}, "holds": holds})
     if expected != "undecided" and holds != (expected == "holds"):
         raise ClaimError(
-            f"{claim_id}: the ledger expects that it {expected}, and in this run it does not: {figures}"
+            f"{claim_id}: claims.toml expects that it {expected} in the {where} profile, and in this run it "
+            f"{'holds' if holds else 'fails'}: {figures}"
         )
 
 
@@ -124,10 +134,8 @@ def report(title: str, table) -> None:
 
 
 # ----------------------------------------------------------------------------------------------- the comparison
-_OPERATORS = {
-    ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt, ast.GtE: operator.ge,
-    ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
-}  # fmt: skip
+_COMPARISONS = {ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt, ast.GtE: operator.ge}
+_ARITHMETIC = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
 
 
 def evaluate(test: str, figures: Mapping[str, float]) -> bool:
@@ -135,32 +143,42 @@ def evaluate(test: str, figures: Mapping[str, float]) -> bool:
 
     Raises:
         KeyError: a name has no figure.
-        ValueError: anything else stands in the comparison.
+        ValueError: anything else stands in the comparison, or nothing is compared.
     """
 
-    def value(node: ast.AST):
+    def refuse(node: ast.AST) -> ValueError:
+        return ValueError(f"«{test}»: {ast.unparse(node)!r} is not allowed in a comparison")
+
+    def decide(node: ast.expr) -> bool:
         match node:
-            case ast.Expression(body=body):
-                return value(body)
-            case ast.BoolOp(op=ast.And(), values=values):
-                return all([value(v) for v in values])
-            case ast.Compare(left=left, ops=ops, comparators=rights):
-                operands = [value(left), *map(value, rights)]
+            case ast.BoolOp(op=ast.And(), values=parts):
+                decided = [decide(part) for part in parts]  # all of them, so that a missing figure is always seen
+                return all(decided)
+            case ast.Compare(left=left, ops=ops, comparators=rights) if all(type(op) in _COMPARISONS for op in ops):
+                operands = [number(left), *map(number, rights)]
                 pairs = zip(ops, operands[:-1], operands[1:], strict=True)
-                return all(_OPERATORS[type(op)](a, b) for op, a, b in pairs)
-            case ast.BinOp(left=left, op=op, right=right):
-                return _OPERATORS[type(op)](value(left), value(right))
-            case ast.Constant(value=int() | float() as number):
-                return number
+                return all(_COMPARISONS[type(op)](a, b) for op, a, b in pairs)
+        raise refuse(node)
+
+    def number(node: ast.expr) -> float:
+        match node:
+            case ast.BinOp(left=left, op=op, right=right) if type(op) in _ARITHMETIC:
+                return _ARITHMETIC[type(op)](number(left), number(right))
+            case ast.UnaryOp(op=ast.USub(), operand=operand):
+                return -number(operand)
+            case ast.Constant(value=value) if type(value) in (int, float):
+                return value
             case ast.Name(id=name):
                 if name not in figures:
-                    raise KeyError(
-                        f"the comparison «{test}» needs the figure {name!r}; given: {', '.join(figures)}"
-                    )
+                    raise KeyError(f"the comparison «{test}» needs the figure {name!r}; given: {', '.join(figures)}")
                 return figures[name]
-        raise ValueError(f"«{test}»: {ast.unparse(node)!r} is not allowed in a comparison")
+        raise refuse(node)
 
-    return bool(value(ast.parse(test, mode="eval")))
+    try:
+        expression = ast.parse(test, mode="eval").body
+    except SyntaxError as error:
+        raise ValueError(f"«{test}» is no comparison: {error.msg}") from None
+    return bool(decide(expression))
 
 
 # --------------------------------------------------------------------------------------------------- the results
@@ -174,33 +192,33 @@ def _record(kind: str, name: str, what: dict) -> None:
     p = profile.current()
     path = Path(target)
     kept = json.loads(path.read_text("utf-8")) if path.exists() else {}
-    what |= {
+    kept.setdefault(kind, {}).setdefault(name, {})[p.name] = what | {
         "device": profile.device_name(p.device),
         "minutes": round((time.perf_counter() - _started) / 60, 1),
+        "memory_gib": round(_peak_memory(p.device) / 2**30, 1),
     }
-    what |= {"memory_gib": round(_peak_memory() / 2**30, 1)}
-    kept.setdefault(kind, {}).setdefault(name, {})[p.name] = what
     partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(kept, ensure_ascii=False, indent=1, sort_keys=True) + "\n", "utf-8")
-    partial.replace(path)
+    try:
+        partial.write_text(json.dumps(kept, ensure_ascii=False, indent=1, sort_keys=True) + "\n", "utf-8")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
-def _peak_memory() -> int:
-    """Peak resident bytes of this process; on a GPU, of the GPU's memory."""
-    import psutil
+def _peak_memory(device: torch.device) -> int:
+    """Peak bytes so far: of the GPU's memory on CUDA, else of this process, resident."""
     import torch
 
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated()
-    info = psutil.Process().memory_info()
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
     try:
         import resource
-
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
-            1 if os.uname().sysname == "Darwin" else 1024
-        )
     except ImportError:  # Windows has no resource module
-        return getattr(info, "peak_wset", info.rss)
+        import psutil
+
+        return psutil.Process().memory_info().peak_wset
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # Linux counts in KiB
 
 
 def write_results(path: Path, measured: Path | None = None) -> Path:
@@ -215,9 +233,9 @@ def write_results(path: Path, measured: Path | None = None) -> Path:
     lines = [
         "# Results",
         "",
-        "What the course claims, what the publications report, and what our runs measured. Made by `tlcourse claims results`;",
-        "nothing here is written by hand. ✓ the comparison holds, ✗ it does not; in brackets what the ledger expects where",
-        "that is not simply that it holds.",
+        "What the course claims, what the publications report, and what our runs measured. Made by",
+        "`tlcourse claims results`; nothing here is written by hand. ✓ the comparison holds, ✗ it does not; in",
+        "brackets what the ledger expects where that is not simply that it holds.",
         "",
     ]
     for claim in load().values():
@@ -252,10 +270,14 @@ def write_results(path: Path, measured: Path | None = None) -> Path:
             lines += [f"## {title} ({name}, {run['device']})", ""]
             lines.append("| " + " | ".join(run["columns"]) + " |")
             lines.append("|" + " --- |" * len(run["columns"]))
-            lines += [
-                "| " + " | ".join(f"{v:.3f}" if isinstance(v, float) else str(v) for v in row) + " |"
-                for row in run["rows"]
-            ]
+            lines += ["| " + " | ".join(map(_cell, row)) + " |" for row in run["rows"]]
             lines.append("")
     path.write_text("\n".join(lines).rstrip() + "\n", "utf-8")
     return path
+
+
+def _cell(value) -> str:
+    """A value of a table; an empty cell where the frame had nothing."""
+    if value is None:
+        return ""
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
