@@ -18,6 +18,7 @@ from tlcourse.text import BOS, ClassificationBatches, LMBatches, Vocab
 from tlcourse.training import (
     ActivationRegularisation,
     Perplexity,
+    Stage,
     accuracy,
     all_at_once,
     fit,
@@ -91,6 +92,10 @@ SIZES = {
 }
 
 
+SCHEDULES = {"slanted": schedules.slanted_triangular, "constant": schedules.constant}
+UNFREEZINGS = {"gradual": gradual_unfreezing, "all": all_at_once, "head": head_only}
+
+
 @dataclass(frozen=True)
 class Recipe:
     """How a classifier is fine-tuned: the paper's recipe, each remedy of which can be left out.
@@ -118,12 +123,18 @@ class Recipe:
     balanced: bool = False
     dropouts: Dropouts = field(default_factory=lambda: CLASSIFIER_DROPOUTS * 0.5)
 
-    def stages(self, n_groups: int):
-        plans = {"gradual": gradual_unfreezing, "all": all_at_once, "head": head_only}
-        return plans[self.unfreezing](n_groups, self.epochs)
+    def __post_init__(self):
+        for name, choices in (("schedule", SCHEDULES), ("unfreezing", UNFREEZINGS)):
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name} is one of {', '.join(choices)}, not {getattr(self, name)!r}")
 
-    def learning_rate(self):
-        return {"slanted": schedules.slanted_triangular, "constant": schedules.constant}[self.schedule]()
+    def stages(self, n_groups: int) -> list[Stage]:
+        """The plan of unfreezing, for a model of ``n_groups`` layer groups."""
+        return UNFREEZINGS[self.unfreezing](n_groups, self.epochs)
+
+    def learning_rate(self) -> Schedule:
+        """The schedule, a function of the step."""
+        return SCHEDULES[self.schedule]()
 
 
 # ------------------------------------------------------------------------------------- stage 2: language model
@@ -150,9 +161,9 @@ def fine_tune_language_model(
         The history: a row an epoch with ``train_loss``, ``valid_loss`` (nats a token) and ``perplexity``.
     """
     profile.seed_everything(seed)
-    sizes = dict(bptt=bptt, backwards=backwards)
-    train = LMBatches(docs, batch_size=batch_size, shuffle=True, seed=seed, **sizes)
-    valid = LMBatches(valid_docs, batch_size=min(batch_size, 16), **sizes)
+    reading = {"bptt": bptt, "backwards": backwards}
+    train = LMBatches(docs, batch_size=batch_size, shuffle=True, seed=seed, **reading)
+    valid = LMBatches(valid_docs, batch_size=min(batch_size, 16), **reading)
     learner = make_learner(
         model,
         train,
@@ -203,12 +214,13 @@ def fine_tune_classifier(
     """
     recipe = recipe or Recipe()
     profile.seed_everything(seed)
-    sizes = dict(batch_size=min(recipe.batch_size, max(2, len(docs) // 4)), backwards=backwards)
-    train = ClassificationBatches(docs, labels, shuffle=True, seed=seed, **sizes)
-    valid_batches = (
-        () if valid is None else ClassificationBatches(*valid, batch_size=128, backwards=backwards)
-    )
-    weight = class_weights(labels, model.head[-1].out_features) if recipe.balanced else None
+    n_classes = model.head[-1].out_features
+    reading = {"n_classes": n_classes, "backwards": backwards}
+    # few texts still make four steps an epoch; three fit in a batch, or the last might hold one, too few for batch norm
+    batch_size = min(recipe.batch_size, max(3, len(docs) // 4))
+    train = ClassificationBatches(docs, labels, batch_size=batch_size, shuffle=True, seed=seed, **reading)
+    valid_batches = () if valid is None else ClassificationBatches(*valid, batch_size=128, **reading)
+    weight = class_weights(labels, n_classes) if recipe.balanced else None
 
     def loss(logits: Tensor, y: Tensor) -> Tensor:
         return F.cross_entropy(logits, y, weight=None if weight is None else weight.to(logits))
@@ -245,6 +257,7 @@ def forgetting(classifier: TextClassifier, language_model: LanguageModel, docs: 
     to the encoder is measured. Before fine-tuning this is the language model's perplexity; how far it rises is how
     much was forgotten.
     """
+    language_model.reset()  # what its last call left has a graph, which cannot be copied
     after = copy.deepcopy(language_model)
     decoder = language_model.encoder.embedding.weight.detach().clone()
     after.encoder.load_state_dict(classifier.encoder.state_dict())
@@ -325,7 +338,8 @@ def few_label_run(
     :func:`label_curve`.
     """
     codes = frame[label].cat.codes.to_numpy().astype(int)
-    chosen = labelled_subset(frame, by=label, n=n, seed=seed).index
+    rows = frame.reset_index(drop=True)  # by position, as the documents are
+    chosen = labelled_subset(rows, by=label, n=n, seed=seed).index
     model = build_classifier(start, len(frame[label].cat.categories), recipe, seed=seed)
     fine_tune_classifier(model, [docs[i] for i in chosen], codes[chosen], recipe=recipe, seed=seed)
     predicted = probabilities(model, valid[0]).argmax(1)
@@ -348,7 +362,7 @@ def label_curve(
 
     Args:
         source: the language model to transfer from; scratch has its sizes and fresh weights.
-        docs: token ids of the rows of ``frame``.
+        docs: token ids of the rows of ``frame``, in their order.
         frame: the labelled training rows; column ``label`` is categorical.
         valid: texts and labels to score on.
         counts: how many seeds to run for each number of labels; more labels than there are means all.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -61,7 +62,7 @@ class AWDLSTMConfig:
     def layer_dims(self) -> list[tuple[int, int]]:
         """(input, output) of each LSTM: wide in the middle, ``emb_dim`` at both ends."""
         dims = [self.emb_dim] + [self.hidden_dim] * (self.n_layers - 1) + [self.emb_dim]
-        return list(zip(dims[:-1], dims[1:], strict=True))
+        return list(pairwise(dims))
 
 
 # ---------------------------------------------------------------------------------------------------- dropouts
