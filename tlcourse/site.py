@@ -49,20 +49,20 @@ def install_cell(*, repository: str) -> str:
         repository: the public address, or "": then the package comes from a wheel that was uploaded.
     """
     if repository:
-        imports, find = [], []
-        package = f'"tlcourse[fast] @ git+https://github.com/{owner_and_name(repository)}@{BRANCH}"'
+        imports = []
+        find = [f'package = "tlcourse[fast] @ git+https://github.com/{owner_and_name(repository)}@{BRANCH}"']
     else:
         imports = ["from pathlib import Path"]
         find = [
             'wheels = sorted(Path.cwd().glob("tlcourse-*.whl"))',
             'assert wheels, "Upload tlcourse-….whl (`pip wheel --no-deps .` makes it): folder icon, left"',
+            'package = f"{wheels[-1]}[fast]"',
         ]
-        package = "{wheels[-1]}[fast]"
     install = [
         'assert "COLAB_RELEASE_TAG" in os.environ, "tlcourse is missing: open the course with `make lab`"',
         *find,
         "!pip list --format=freeze > /tmp/installed.txt",
-        f"%pip install --quiet --constraint /tmp/installed.txt {package}",
+        '%pip install --quiet --constraint /tmp/installed.txt "{package}"',
     ]
     lines = [
         "# On Colab: adds the course, replaces nothing that is there. Elsewhere `make lab` has installed it.",
