@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -157,8 +157,20 @@ def fine_tune_language_model(
     One-cycle for a fresh model (``factor=1``); slanted triangular rates, slower for lower layers, for a pretrained
     one.
 
+    Args:
+        model: fresh, or from :func:`load_backbone`.
+        docs: token ids of the texts to learn from.
+        valid_docs: token ids of the texts to follow the training on.
+        lr: peak rate of the fastest layer.
+        factor: how many times slower each lower layer learns.
+        schedule: another one in place of those two.
+        backwards: read each text from its end.
+
     Returns:
         The history: a row an epoch with ``train_loss``, ``valid_loss`` (nats a token) and ``perplexity``.
+
+    Raises:
+        ValueError: the texts are too short for a single batch.
     """
     profile.seed_everything(seed)
     reading = {"bptt": bptt, "backwards": backwards}
@@ -200,6 +212,7 @@ def fine_tune_classifier(
     recipe: Recipe | None = None,
     seed: int = 42,
     backwards: bool = False,
+    progress: bool = True,
 ) -> pd.DataFrame:
     """Fine-tune a classifier in place, as the recipe says.
 
@@ -208,9 +221,14 @@ def fine_tune_classifier(
         docs: token ids of the training texts.
         labels: (texts,) class numbers.
         valid: texts and labels to follow the training on.
+        backwards: read each text from its end, for a backward language model's encoder.
+        progress: False shows nothing while training.
 
     Returns:
         The history: a row an epoch with the stage, the losses, ``accuracy`` and ``macro_f1``.
+
+    Raises:
+        ValueError: there are no texts, or a label is no class of the model.
     """
     recipe = recipe or Recipe()
     profile.seed_everything(seed)
@@ -233,6 +251,7 @@ def fine_tune_classifier(
         schedule=recipe.learning_rate(),
         factor=recipe.factor,
         direction=recipe.direction,
+        progress=progress,
     )
 
 
@@ -341,7 +360,9 @@ def few_label_run(
     rows = frame.reset_index(drop=True)  # by position, as the documents are
     chosen = labelled_subset(rows, by=label, n=n, seed=seed).index
     model = build_classifier(start, len(frame[label].cat.categories), recipe, seed=seed)
-    fine_tune_classifier(model, [docs[i] for i in chosen], codes[chosen], recipe=recipe, seed=seed)
+    fine_tune_classifier(
+        model, [docs[i] for i in chosen], codes[chosen], recipe=recipe, seed=seed, progress=False
+    )  # one of many runs: their caller shows how many are done
     predicted = probabilities(model, valid[0]).argmax(1)
     return model, {"accuracy": accuracy(valid[1], predicted), "macro_f1": macro_f1(valid[1], predicted)}
 
@@ -356,7 +377,7 @@ def label_curve(
     counts: Mapping[int, int],
     recipe: Recipe,
     full_recipe: Recipe | None = None,
-    progress=iter,
+    progress: Callable[[list], Iterable] = iter,
 ) -> pd.DataFrame:
     """Scratch against transferred classifiers, by the number of labels.
 
@@ -396,7 +417,7 @@ def compare_recipes(
     n: int,
     recipes: Mapping[str, Recipe],
     seeds: int,
-    progress=iter,
+    progress: Callable[[list], Iterable] = iter,
 ) -> pd.DataFrame:
     """Fine-tune by several recipes on the same draws of ``n`` labels; the arguments are those of :func:`label_curve`.
 
@@ -425,7 +446,7 @@ def mean_change(comparison: pd.DataFrame, recipe: str) -> dict[str, float]:
 
 
 def without_dropconnect(dropouts: Dropouts) -> Dropouts:
-    """The same probability on the activations between the layers instead of on the recurrent weights."""
+    """Dropout on the activations between the layers in place of DropConnect, whose probability is added to theirs."""
     return replace(dropouts, weight=0.0, hidden=min(dropouts.hidden + dropouts.weight, 0.9))
 
 
@@ -454,9 +475,19 @@ def finish(
 ) -> str:
     """Let a language model go on from ``tokens``, drawing each next word; special tokens are never drawn.
 
+    Args:
+        length: how many words to draw.
+        temperature: divides the logits before the softmax; near 0 the likeliest word always wins.
+
     Returns:
         The text, its words parted by thin bars.
+
+    Raises:
+        ValueError: ``temperature`` is not positive.
     """
+    if temperature <= 0:
+        raise ValueError(f"temperature is positive, not {temperature}")
+    was_training = model.training
     model.eval().reset()
     generator = torch.Generator().manual_seed(seed)
     device = next(model.parameters()).device
@@ -468,4 +499,5 @@ def finish(
         ids.append(int(torch.multinomial((logits / temperature).softmax(-1), 1, generator=generator)))
         new = torch.tensor([ids[-1:]], device=device)
     model.reset()
+    model.train(was_training)
     return "|".join(vocab.decode(ids[1:]))
