@@ -76,10 +76,10 @@ def classes(docs):
     return [int(doc.sum()) % CLASSES for doc in docs]
 
 
-def classifier_learner(*, seed=0, batch_seed=0, **settings):
+def classifier_learner(*, seed=0, batch_seed=0, data_seed=0, **settings):
     """A learner of the classifier: 5 steps an epoch."""
     torch.manual_seed(seed)
-    docs, held = documents(20), documents(7, seed=1)
+    docs, held = documents(20, seed=data_seed), documents(7, seed=1)
     train = ClassificationBatches(docs, classes(docs), batch_size=4, shuffle=True, seed=batch_seed)
     valid = ClassificationBatches(held, classes(held), batch_size=4)
     settings = {"metrics": (accuracy, macro_f1), "grad_clip": 1.0} | settings

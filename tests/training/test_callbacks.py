@@ -107,7 +107,8 @@ def test_the_hidden_state_is_dropped_before_every_epoch_and_validation(small):
     original = learner.model.reset
     learner.model.reset = lambda: (resets.append(learner.model.training), original())
     fit(learner, 2, lr=0.01)
-    assert resets[-4:] == [True, False, True, False]
+    assert resets[-5:] == [True, False, True, False, False]
+    assert learner.model.state is None
 
 
 def test_activation_regularisation_is_fastais(small):

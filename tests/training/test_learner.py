@@ -4,6 +4,7 @@ import fastai.callback.schedule  # noqa: F401 (gives Learner its fit_one_cycle)
 import numpy as np
 import pytest
 import torch
+from fastai.callback.core import Callback
 from fastai.data.core import DataLoaders
 from fastai.learner import Learner
 from torch import nn
@@ -183,3 +184,28 @@ def test_predict_takes_a_learner_and_any_iterable_and_leaves_the_mode(small):
     np.testing.assert_allclose(rows.sum(1), 1, rtol=1e-5)
     assert learner.model.training
     np.testing.assert_array_equal(rows, predict(learner.model, list(learner.dls.valid)))
+
+
+def test_predict_that_fails_leaves_the_mode(small):
+    model = small.Classifier().train()
+    with pytest.raises(IndexError):
+        predict(model, [(torch.full((2, 3), small.WORDS), torch.zeros(2))])
+    assert model.training
+
+
+@pytest.mark.parametrize("every", [0, -1, "step", 1.5])
+def test_every_is_a_number_of_steps(small, tmp_path, every):
+    with pytest.raises(ValueError, match="every is"):
+        fit(small.classifier_learner(), 1, lr=0.01, checkpoint=tmp_path / "run.pt", every=every)
+
+
+def test_an_interrupted_training_leaves_its_history(small):
+    class Interrupt(Callback):
+        def before_epoch(self):
+            if self.epoch == 2:
+                raise KeyboardInterrupt
+
+    learner = small.classifier_learner(cbs=[Interrupt()])
+    with pytest.raises(KeyboardInterrupt):
+        fit(learner, 4, lr=0.01)
+    assert learner.history["epoch"].tolist() == [1, 2]

@@ -39,7 +39,7 @@ def test_a_finished_checkpoint_says_so(small, capsys, outside_tests, tmp_path):
     for _ in range(2):
         fit(small.classifier_learner(), STAGES, lr=0.01, checkpoint=tmp_path / "run.pt")
     lines = capsys.readouterr().out.splitlines()
-    assert lines[2:] == [f"resumed from {tmp_path / 'run.pt'} after step 15 of 15"]
+    assert lines[2:] == [f"resumed from {tmp_path / 'run.pt'}: 15 of 15 steps are done"]
 
 
 def test_a_reader_can_ask_for_silence(small, capsys, outside_tests, monkeypatch):

@@ -20,13 +20,13 @@ from tlcourse.training.groups import Plan
 
 
 class ResetHiddenState(Callback):
-    """A recurrent model starts each epoch and each validation without memory of the tokens before."""
+    """A recurrent model starts each epoch, each validation and its later use without memory of tokens before."""
 
     def before_train(self) -> None:
         if hasattr(self.model, "reset"):
             self.model.reset()
 
-    before_validate = before_train
+    before_validate = after_fit = before_train
 
 
 class FollowPlan(Callback):
@@ -105,14 +105,12 @@ class KeepHistory(Callback):
         if self.passed_over:
             return
         number = self.plan.stage_number(self.epoch)
-        measured = zip(self.recorder.metric_names[1:], map(float, self.recorder.final_record), strict=True)
-        measured = dict(measured)
-        measured["train_loss"] = self.loss_sum / self.targets  # fastai's is a running mean
-        self.rows.append(
-            {"epoch": self.epoch + 1, "stage": number + 1, "trainable": self.plan.stages[number].trainable}
-            | measured
-            | {"lr": float(self.plan.epoch_rates(self.epoch)[:, -1].max())}
-        )
+        row = {"epoch": self.epoch + 1, "stage": number + 1, "trainable": self.plan.stages[number].trainable}
+        figures = map(float, self.recorder.final_record)
+        row |= zip(self.recorder.metric_names[1:], figures, strict=True)
+        row["train_loss"] = self.loss_sum / self.targets  # fastai's is a running mean
+        row["lr"] = float(self.plan.epoch_rates(self.epoch)[:, -1].max())
+        self.rows.append(row)
         self.loss_sum, self.targets = 0.0, 0
 
 

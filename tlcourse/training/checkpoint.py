@@ -8,6 +8,7 @@ one.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import os
 import pickle
@@ -35,8 +36,17 @@ class SaveCheckpoints(Callback):
 
     order = 100  # after all that a step or an epoch changes
 
-    def __init__(self, path: Path, *, every: int | Literal["epoch"], plan: Plan, history: KeepHistory) -> None:
+    def __init__(
+        self,
+        learner: Learner,
+        path: Path,
+        *,
+        every: int | Literal["epoch"],
+        plan: Plan,
+        history: KeepHistory,
+    ) -> None:
         self.path, self.every, self.plan, self.kept = path, every, plan, history
+        self.description = describe(learner, plan)
         self.resumed: dict[str, Any] | None = None
 
     def resume(self, learner: Learner) -> int:
@@ -50,7 +60,7 @@ class SaveCheckpoints(Callback):
         """
         device = next(learner.model.parameters()).device
         self.resumed = read_checkpoint(self.path, device)
-        differences = list(differing(self.resumed["training"], describe(learner, self.plan)))
+        differences = list(differing(self.resumed["training"], self.description))
         if differences:
             raise ValueError(
                 f"the checkpoint {self.path} belongs to another training: {'; '.join(differences)}. "
@@ -62,17 +72,16 @@ class SaveCheckpoints(Callback):
             if state is not None:
                 batches.load_state_dict(state)
         self.kept.rows, self.kept.loss_sum, self.kept.targets = self.resumed["history"]
+        set_random_state(self.resumed["random"])
         return self.resumed["done"]
 
     def before_train(self) -> None:
-        if self.resumed is not None:  # as late as can be: nothing before the next batch may draw or reset
-            self.restore_momentary(self.learn)
-
-    def restore_momentary(self, learner: Learner) -> None:
-        """Restore what setting up a training would overwrite: hidden state, loss scale, random generators."""
+        """Restore, before the first step, what setting up a training may have overwritten since."""
+        if self.resumed is None:
+            return
         if self.resumed["hidden_state"] is not None:
-            learner.model.state = self.resumed["hidden_state"]
-        scaler = getattr(learner, "scaler", None)
+            self.model.state = self.resumed["hidden_state"]
+        scaler = getattr(self.learn, "scaler", None)
         if scaler and self.resumed["loss_scale"]:
             scaler.load_state_dict(self.resumed["loss_scale"])
         set_random_state(self.resumed["random"])
@@ -94,7 +103,7 @@ class SaveCheckpoints(Callback):
         write_checkpoint(
             self.path,
             {
-                "training": describe(self.learn, self.plan),
+                "training": self.description,
                 "done": self.train_iter,
                 "model": self.model.state_dict(),
                 "optimiser": plain(self.opt.state_dict()),
@@ -128,12 +137,21 @@ def describe(learner: Learner, plan: Plan) -> dict[str, Any]:
         "steps an epoch": plan.steps_per_epoch,
         "learning rates": hashlib.sha256(plan.rates.tobytes()).hexdigest()[:16],
         "optimiser": plain(hypers | {"wd": learner.wd}),
-        "batches": [
-            {name: getattr(batches, name) for name in BATCH_SETTINGS if hasattr(batches, name)}
-            for batches in learner.dls
-        ],
+        "batches": [describe_batches(batches) for batches in learner.dls],
         "model": {name: list(tensor.shape) for name, tensor in learner.model.state_dict().items()},
     }
+
+
+def describe_batches(batches: Any) -> dict[str, Any]:
+    """The settings of batches and a digest of their first, to tell other data by."""
+    description = {name: getattr(batches, name) for name in BATCH_SETTINGS if hasattr(batches, name)}
+    if hasattr(batches, "load_state_dict"):
+        from_start = copy.copy(batches)  # the position of the batches themselves stays as it is
+        from_start.load_state_dict({"epoch": 0, "step": 0})
+        x, y = next(iter(from_start))
+        digest = hashlib.sha256(x.cpu().numpy().tobytes() + y.cpu().numpy().tobytes())
+        description["first batch"] = digest.hexdigest()[:16]
+    return description
 
 
 def differing(there: dict[str, Any], here: dict[str, Any]):

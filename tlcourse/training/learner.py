@@ -64,7 +64,8 @@ def make_learner(
         layer_groups: modules or lists of parameters, nearest the input first; by default
             ``model.layer_groups()``, or the whole model as one group.
         grad_clip: the largest norm of the gradient; None does not clip.
-        weight_decay: decoupled from the gradient (AdamW), not applied to biases and norms.
+        weight_decay: decoupled from the gradient (AdamW); as fastai has it, norms and the ``bias`` of a layer
+            are left out.
         cbs: more fastai callbacks, such as ``ActivationRegularisation``.
         opt: a fastai optimiser function.
         device: where to train; the profile's by default.
@@ -144,14 +145,16 @@ def fit(
 
     Returns:
         A row an epoch: epoch, stage, trainable (groups), train_loss and valid_loss (means over all targets),
-        each metric by its name, and lr, the head's highest rate. Also kept as ``learner.history``; the plan,
-        with every group's rate at every step, as ``learner.plan``.
+        each metric by its name, and lr, the head's highest rate. Also kept as ``learner.history``, even of a
+        training that was interrupted; the plan, with every group's rate at every step, as ``learner.plan``.
 
     Raises:
         ValueError: the plan does not suit the model, there is nothing to train on, or the checkpoint is
             damaged or belongs to another training.
         OSError: the checkpoint cannot be written.
     """
+    if every != "epoch" and (not isinstance(every, int) or every < 1):
+        raise ValueError(f'every is "epoch" or a number of steps, at least 1, not {every!r}')
     learner.create_opt()
     plan = Plan.build(
         stages,
@@ -166,15 +169,13 @@ def fit(
     history, display = KeepHistory(plan), find_display() if progress else Silence()
     done, callbacks = 0, [history]
     if checkpoint is not None:
-        saving = SaveCheckpoints(Path(checkpoint), every=every, plan=plan, history=history)
+        saving = SaveCheckpoints(learner, Path(checkpoint), every=every, plan=plan, history=history)
         callbacks.append(saving)
         if resume and saving.path.exists():
             done = saving.resume(learner)
-            display.keep(f"resumed from {checkpoint} after step {done:,} of {len(plan.rates):,}")
+            display.keep(f"resumed from {checkpoint}: {done:,} of {len(plan.rates):,} steps are done")
     try:
-        if done == len(plan.rates):
-            saving.restore_momentary(learner)
-        else:
+        if done < len(plan.rates):
             callbacks += [FollowPlan(plan, done=done), ShowProgress(plan, history, display, done=done)]
             with learner.no_logging():
                 learner.fit(plan.epochs, start_epoch=done // plan.steps_per_epoch, cbs=callbacks)
@@ -182,8 +183,7 @@ def fit(
         display.close()
         if hasattr(learner, "mixed_precision"):
             learner.mixed_precision.close()
-    learner.plan = plan
-    learner.history = pd.DataFrame(history.rows)
+        learner.plan, learner.history = plan, pd.DataFrame(history.rows)
     return learner.history
 
 
@@ -206,8 +206,10 @@ def predict(model: nn.Module | Learner, batches: Iterable, *, device: torch.devi
     if hasattr(model, "reset"):
         model.reset()
     indices = batches.indices(batches.state_dict()["epoch"]) if hasattr(batches, "indices") else None
-    rows = [model(x.to(device)).float().softmax(-1).cpu() for x, _ in batches]
-    model.train(was_training)
+    try:
+        rows = [model(x.to(device)).float().softmax(-1).cpu() for x, _ in batches]
+    finally:
+        model.train(was_training)
     served = torch.cat(rows).numpy()  # (N, C)
     if indices is None:
         return served
