@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from importlib import resources
+from itertools import cycle
 from pathlib import Path
 
 import matplotlib as mpl
@@ -18,31 +19,24 @@ from matplotlib import font_manager
 from matplotlib.axes import Axes
 
 # Okabe and Ito's colours: they stay apart for colour-blind readers and on a weak projector
-BLUE, ORANGE, GREEN, RED, PURPLE, SKY, YELLOW = (
-    "#0072B2",
-    "#E69F00",
-    "#009E73",
-    "#D55E00",
-    "#CC79A7",
-    "#56B4E9",
-    "#F0E442",
-)
+BLUE, ORANGE, GREEN, RED, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
 CYCLE = [BLUE, ORANGE, GREEN, RED, PURPLE, SKY]
 GREY = "#8a8a8a"
+MARKERS = "os^Dv"
 
 
 def thai_font() -> Path:
-    """The font file that draws Thai: Noto Sans Thai, from the package ``fontpkg-noto-sans-thai``."""
-    folder = resources.files("fontpkg_noto_sans_thai")
-    return Path(str(next(f for f in _walk(folder) if f.name.endswith((".ttf", ".otf")))))
+    """The font file that draws Thai: Noto Sans Thai, from the package ``fontpkg-noto-sans-thai``.
 
-
-def _walk(folder):
-    for item in sorted(folder.iterdir(), key=lambda f: f.name):
-        if item.is_dir():
-            yield from _walk(item)
-        else:
-            yield item
+    Raises:
+        ModuleNotFoundError: the package is not installed.
+        FileNotFoundError: it holds no font.
+    """
+    folder = Path(str(resources.files("fontpkg_noto_sans_thai")))
+    fonts = sorted(path for path in folder.rglob("*") if path.suffix in (".ttf", ".otf"))
+    if not fonts:
+        raise FileNotFoundError(f"no font in {folder}; pip install --force-reinstall fontpkg-noto-sans-thai")
+    return fonts[0]
 
 
 def use_course_style() -> str:
@@ -104,7 +98,7 @@ def schedule(curves: Mapping[str, Sequence[float]], *, ax: Axes | None = None) -
 def layer_rates(rates: Mapping[str, Mapping[str, float]], *, ax: Axes | None = None) -> Axes:
     """The learning rate of each layer, logarithmic, input layer on the left; a line a rule."""
     ax = _axes(ax)
-    for (rule, by_layer), marker in zip(rates.items(), "os^D", strict=False):
+    for (rule, by_layer), marker in zip(rates.items(), cycle(MARKERS), strict=False):
         ax.plot(list(by_layer), list(by_layer.values()), marker=marker, markersize=9, label=rule)
     ax.set(yscale="log", ylabel="learning rate", xlabel="near the input  →  near the output")
     ax.legend(frameon=False)
@@ -172,7 +166,9 @@ def scores(
     highlight: str | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """One row a method: every run a dot, the mean a bar; the best mean on top.
+    """One row a method: every run a small dot, the mean a large one, with its value; the highest mean on top.
+
+    Dots and no bars: a bar has to begin at zero, and differences that matter would be too small to see.
 
     Args:
         frame: one row a run, with the columns ``name`` and ``score``.
@@ -182,20 +178,14 @@ def scores(
     means = frame.groupby(name, observed=True)[score].mean().sort_values()
     for row, (method, mean) in enumerate(means.items()):
         runs = frame.loc[frame[name] == method, score]
-        ax.barh(row, mean, color=ORANGE if method == highlight else "#b9d7ea", height=0.7)
-        ax.plot(runs, np.full(len(runs), row), "o", color="black", markersize=5, alpha=0.7)
-        ax.annotate(
-            f"{mean:.3f}",
-            (max(mean, runs.max()), row),
-            xytext=(8, 0),
-            textcoords="offset points",
-            va="center",
-        )
-    low, high = frame[score].min(), frame[score].max()
-    margin = max(0.15 * (high - low), 0.01 * abs(high))
-    ax.set(xlabel=xlabel or score, xlim=(max(0, low - 2 * margin), high + 2 * margin))
-    ax.set_yticks(range(len(means)), [str(m) for m in means.index])
-    ax.grid(axis="y", visible=False)
+        colour = ORANGE if method == highlight else BLUE
+        ax.plot(mean, row, "o", color=colour, markersize=15)
+        ax.plot(runs, np.full(len(runs), row), "o", color="black", markersize=4, alpha=0.7)
+        beside_all = max(mean, runs.max()), row
+        ax.annotate(f"{mean:.3g}", beside_all, xytext=(12, 0), textcoords="offset points", va="center")
+    ax.margins(x=0.18, y=0.5 / max(len(means), 1))
+    ax.set(xlabel=xlabel or score.replace("_", " "))
+    ax.set_yticks(range(len(means)), [str(method) for method in means.index])
     return ax
 
 
@@ -206,9 +196,8 @@ def label_curve(frame: pd.DataFrame, *, score: str, ax: Axes | None = None) -> A
         frame: one row a run, with the columns ``method``, ``labels``, ``seed`` and ``score``.
     """
     ax = _axes(ax)
-    for (method, runs), marker in zip(
-        frame.groupby("method", observed=True, sort=False), "os^Dv", strict=False
-    ):
+    by_method = frame.groupby("method", observed=True, sort=False)
+    for (method, runs), marker in zip(by_method, cycle(MARKERS), strict=False):
         by_size = runs.groupby("labels")[score].agg(["mean", "std"]).fillna(0)
         (line,) = ax.plot(by_size.index, by_size["mean"], marker=marker, markersize=8, label=method)
         ax.fill_between(
@@ -279,8 +268,9 @@ def drop_masks(weights: np.ndarray, kept: np.ndarray, activations: np.ndarray) -
     """DropConnect beside dropout: single weights of a matrix set to zero, or whole activations over all times.
 
     Args:
-        weights: (out, in) the matrix before, and ``kept``, the same after DropConnect.
-        activations: (time, dim) after variational dropout.
+        weights: the matrix before, (out, in).
+        kept: the same after DropConnect, (out, in).
+        activations: after variational dropout, (time, dim).
 
     Returns:
         The three axes.

@@ -21,6 +21,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
+import numpy as np
 import torch
 
 Sizes = TypeVar("Sizes")
@@ -95,8 +96,6 @@ def seed_everything(seed: int) -> None:
 
     The same seed gives the same numbers twice on one machine; between machines they differ.
     """
-    import numpy as np
-
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
