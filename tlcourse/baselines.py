@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ Predictor = Callable[[Tokens], np.ndarray]
 
 def uni_and_bigrams(tokens: Sequence[str]) -> list[str]:
     """The words, and each pair of neighbours."""
-    return [*tokens, *(f"{a} {b}" for a, b in zip(tokens[:-1], tokens[1:], strict=True))]
+    return [*tokens, *(f"{a} {b}" for a, b in pairwise(tokens))]
 
 
 def linear_svm(tokens: Tokens, labels: np.ndarray, *, C: float = 0.3) -> Predictor:
@@ -35,33 +36,32 @@ def linear_svm(tokens: Tokens, labels: np.ndarray, *, C: float = 0.3) -> Predict
         A function from tokenised texts to class numbers.
     """
     features = TfidfVectorizer(analyzer=uni_and_bigrams, sublinear_tf=True)
-    return (
-        make_pipeline(features, LinearSVC(C=C, class_weight="balanced", random_state=0))
-        .fit(tokens, labels)
-        .predict
-    )
+    model = make_pipeline(features, LinearSVC(C=C, class_weight="balanced", random_state=0))
+    return model.fit(tokens, labels).predict
 
 
 def fasttext(
     tokens: Tokens, labels: np.ndarray, *, lr: float = 0.1, epochs: int = 25, dim: int = 50
 ) -> Predictor:
-    """Train fastText's classifier (Joulin et al. 2017) on words and word pairs; ``floret`` is its maintained fork.
+    """Train fastText's classifier (Joulin et al. 2017) on words and word pairs.
 
     Returns:
         A function from tokenised texts to class numbers.
+
+    Raises:
+        ModuleNotFoundError: the package ``fasttext-community`` is not installed.
     """
-    import floret
+    import fasttext
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "train.txt"  # fastText reads its training texts from a file, one a line
         lines = (f"__label__{y} {_line(t)}" for t, y in zip(tokens, labels, strict=True))
         path.write_text("\n".join(lines), encoding="utf-8")
-        model = floret.train_supervised(
+        model = fasttext.train_supervised(
             str(path), lr=lr, epoch=epochs, dim=dim, wordNgrams=2, bucket=200_000, thread=1, verbose=0
         )
 
     def predict(tokens: Tokens) -> np.ndarray:
-        # one text at a time, floret's predict() fails with numpy 2; a list of texts does not
         found, _ = model.predict([_line(t) for t in tokens])
         return np.array([int(names[0].removeprefix("__label__")) for names in found])
 
@@ -69,6 +69,7 @@ def fasttext(
 
 
 def _line(tokens: Sequence[str]) -> str:
+    """A text as fastText reads it: one line, words parted by blanks, never empty."""
     return " ".join("_".join(token.split()) for token in tokens) or "_"
 
 
@@ -109,7 +110,7 @@ def label_curve(
     """The linear SVM by the number of labels, on the same draws as a lesson's networks.
 
     Args:
-        tokens: of the rows of ``frame``.
+        tokens: of the rows of ``frame``, in their order.
         frame: labelled rows; column ``label`` is categorical.
         valid: tokenised texts and class numbers to score on.
         counts: how many seeds to run for each number of labels.
@@ -118,19 +119,13 @@ def label_curve(
         A row a run: ``method``, ``labels``, ``seed``, ``accuracy``, ``macro_f1``.
     """
     codes = frame[label].cat.codes.to_numpy().astype(int)
-    rows = []
+    rows = frame.reset_index(drop=True)  # by position, as the tokens are
+    runs = []
     for n, seeds in counts.items():
         for seed in range(seeds):
-            chosen = labelled_subset(frame, by=label, n=min(n, len(frame)), seed=seed).index
+            chosen = labelled_subset(rows, by=label, n=min(n, len(rows)), seed=seed).index
             predicted = linear_svm([tokens[i] for i in chosen], codes[chosen])(valid[0])
             micro, macro = (f1_score(valid[1], predicted, average=how) for how in ("micro", "macro"))
-            rows.append(
-                {
-                    "method": "linear SVM",
-                    "labels": len(chosen),
-                    "seed": seed,
-                    "accuracy": micro,
-                    "macro_f1": macro,
-                }
-            )
-    return pd.DataFrame(rows)
+            run = {"method": "linear SVM", "labels": len(chosen), "seed": seed, "accuracy": micro, "macro_f1": macro}
+            runs.append(run)
+    return pd.DataFrame(runs)

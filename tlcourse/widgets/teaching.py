@@ -17,8 +17,10 @@ GOOD, BAD = "#006b4f", "#a63a00"
 def hints(*texts: str) -> Demo:
     """A button that opens one hint more at each click; the last may be the solution.
 
-    State: ``shown``, how many are open.
+    Control: ``more``, the button. State: ``shown``, how many are open.
     """
+    if not texts:
+        raise ValueError("hints need at least one text")
     button = widgets.Button(description=f"hint 1 of {len(texts)}", icon="lightbulb-o")
     opened = widgets.VBox([])
     state = SimpleNamespace(shown=0)
@@ -52,7 +54,7 @@ def exercise(check: Callable[[], None]) -> bool:
         print("○ Not written yet: replace `raise NotImplementedError`, then run the cell again.")
         return False
     except AssertionError as error:
-        print(f"✗ Not yet: {error}")
+        print(f"✗ Not yet: {error}" if str(error) else f"✗ Not yet: `{check.__name__}` does not agree.")
         return False
     print("✓ Right.")
     return True
@@ -72,6 +74,8 @@ class Question:
             raise ValueError(
                 f"{self.text!r}: answer {self.answer} is none of its {len(self.choices)} choices"
             )
+        if len(set(self.choices)) < len(self.choices):
+            raise ValueError(f"{self.text!r}: two of its choices are the same")
 
 
 def quiz(*questions: Question) -> Demo:

@@ -35,8 +35,8 @@ def schedule_explorer() -> Demo:
         ax.axvline(cut, color=plots.GREY, linestyle=":")
         ax.annotate(f"cut = {cut}", (cut, 0), xytext=(6, 8), textcoords="offset points")
         text = (
-            f"The rate rises for <b>{cut}</b> steps to <b>{lr:.3g}</b>, then falls for {T - cut} steps to "
-            f"<b>{lr / ratio:.3g}</b>."
+            f"The rate rises for <b>{cut}</b> steps to <b>{rates.max():.3g}</b>, then falls for {T - cut} steps to "
+            f"<b>{rates[-1]:.3g}</b>."
         )
         return figure, text, {"rates": rates, "cut": cut, "lowest": rates.min(), "peak": rates.max()}
 
@@ -63,7 +63,7 @@ def unfreezing_timeline(layers: Sequence[str]) -> Demo:
         plots.unfreezing(trainable, layers, now=now - 1, ax=ax)
         learning = list(layers[len(layers) - trainable[now - 1] :])
         frozen = len(layers) - len(learning)
-        text = f"Epoch {now} of {epochs}: <b>{', '.join(learning)}</b> learn; {frozen} layers are frozen."
+        text = f"Epoch {now} of {epochs}. Learning: <b>{', '.join(learning)}</b>. Frozen: {frozen} of {len(layers)}."
         return figure, text, {"trainable": trainable, "learning": learning}
 
     return live(controls, draw)
@@ -83,7 +83,7 @@ def sentence_box(
         classes: names of the classes.
         examples: sentences to choose from; the first is shown at the start.
 
-    State: ``label``, ``probability``, ``tokens``, ``importance``.
+    State: ``label``, ``probability``, ``tokens``, ``importance``; without a sentence None, 0, and nothing.
     """
     box = widgets.Text(value=examples[0], description="sentence", continuous_update=False)
     choose = widgets.Dropdown(options=list(examples), description="or choose")
@@ -91,16 +91,14 @@ def sentence_box(
 
     def draw(sentence: str):
         if not sentence.strip():
-            return None, "Type a sentence and press Enter.", {"label": None}
+            nothing = {"label": None, "probability": 0.0, "tokens": [], "importance": np.zeros(0)}
+            return None, "Type a sentence and press Enter.", nothing
         tokens, importance, probabilities = classify(sentence)
         best = int(np.argmax(probabilities))
         strongest = max(np.abs(importance).max(), 1e-9)
         marked = "".join(_marked(t, w / strongest, w) for t, w in zip(tokens, importance, strict=True))
-        bars = "".join(
-            f"<div style='display:flex'><div style='width:15em'>{escape(str(name))}</div>"
-            f"<div style='background:{plots.BLUE};width:{max(p, 0.004) * 20:.2f}em;margin-right:.5em'></div>{p:.0%}</div>"
-            for name, p in sorted(zip(classes, probabilities, strict=True), key=lambda pair: -pair[1])[:3]
-        )
+        likeliest = sorted(zip(classes, probabilities, strict=True), key=lambda pair: -pair[1])[:3]
+        bars = "".join(_bar(str(name), p) for name, p in likeliest)
         text = (
             f"<div>{marked}</div>{bars}<div style='color:{plots.GREY};font-size:80%'>orange speaks for "
             f"«{escape(str(classes[best]))}», blue against it: how far its probability falls without the word</div>"
@@ -113,6 +111,15 @@ def sentence_box(
     demo.controls["example"] = choose
     demo.ui.children = (choose, *demo.ui.children)
     return demo
+
+
+def _bar(name: str, probability: float) -> str:
+    """A class's name and a bar as long as its probability."""
+    length = f"width:{max(probability, 0.004) * 20:.2f}em"
+    return (
+        f"<div style='display:flex'><div style='width:15em'>{escape(name)}</div>"
+        f"<div style='background:{plots.BLUE};{length};margin-right:.5em'></div>{probability:.0%}</div>"
+    )
 
 
 def _marked(token: str, strength: float, importance: float) -> str:
