@@ -64,32 +64,31 @@ class Sizes:
     label_counts: Mapping[int, int]  # of the low-label curve: how many seeds for how many labels
     seeds: int  # of the other comparisons
     ablation_labels: int
-    dropout: float = 0.5  # multiplies every dropout of the paper
-    lm_lr: float = 8e-3
-    lr: float = 5e-3
+    dropout: float  # multiplies every dropout of the paper
+    lm_lr: float  # peak rates
+    lr: float
 
 
 SIZES = {
-    "smoke": Sizes("thai_intents", 48, 64, 2, 6, 16, 20, 6, 8, 32, {50: 1, 200: 1}, 1, 200),
+    "smoke": Sizes(
+        data="thai_intents", emb_dim=64, hidden_dim=96, n_layers=2,
+        lm_epochs=4, lm_lr=2e-2, lm_batch_size=16, bptt=30,
+        epochs=5, few_epochs=6, lr=2e-2, batch_size=16, dropout=0.2,
+        label_counts={50: 1, 200: 1}, seeds=1, ablation_labels=200,
+    ),
     "laptop": Sizes(
-        "truevoice", 128, 320, 3, 8, 32, 35, 8, 12, 32, {50: 5, 100: 5, 200: 3, 500: 3, ALL: 3}, 3, 500
+        data="truevoice", emb_dim=128, hidden_dim=320, n_layers=3,
+        lm_epochs=8, lm_lr=8e-3, lm_batch_size=32, bptt=35,
+        epochs=8, few_epochs=12, lr=1e-2, batch_size=32, dropout=0.5,
+        label_counts={50: 5, 100: 5, 200: 3, 500: 3, ALL: 3}, seeds=3, ablation_labels=500,
     ),
     "gpu": Sizes(
-        "truevoice",
-        400,
-        1150,
-        3,
-        12,
-        64,
-        70,
-        12,
-        20,
-        32,
-        {50: 5, 100: 5, 200: 5, 500: 5, 1000: 5, ALL: 3},
-        5,
-        500,
+        data="truevoice", emb_dim=400, hidden_dim=1150, n_layers=3,
+        lm_epochs=12, lm_lr=5e-3, lm_batch_size=32, bptt=35,
+        epochs=12, few_epochs=15, lr=1e-2, batch_size=32, dropout=0.5,
+        label_counts={50: 5, 100: 5, 200: 5, 500: 5, 1000: 5, ALL: 3}, seeds=5, ablation_labels=500,
     ),
-}
+}  # fmt: skip
 
 
 SCHEDULES = {"slanted": schedules.slanted_triangular, "constant": schedules.constant}
