@@ -221,7 +221,13 @@ def confusion(matrix: np.ndarray, names: Sequence[str], *, ax: Axes | None = Non
 
     Args:
         matrix: (classes, classes) counts, rows true, columns predicted.
+        names: of the classes.
+
+    Raises:
+        ValueError: there are not as many names as classes.
     """
+    if matrix.shape != (len(names), len(names)):
+        raise ValueError(f"{len(names)} names for a matrix of {' by '.join(map(str, matrix.shape))} classes")
     if ax is None:
         ax = plt.subplots(figsize=(9, 7.5))[1]
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
