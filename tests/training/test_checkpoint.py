@@ -142,6 +142,19 @@ def test_the_same_learner_goes_on_after_an_interrupt(small, uninterrupted, tmp_p
     assert_same(all_state(learner), uninterrupted["language model"][0])
 
 
+def test_a_resumed_run_writes_nothing_before_its_first_step(small, uninterrupted, tmp_path):
+    """Killed at once, again and again, it leaves what it found."""
+    path = tmp_path / "run.pt"
+    start_and_kill(small, small.language_model_learner, path, Kill(13), every=1)
+    found = path.read_bytes()
+    for _ in range(2):
+        start_and_kill(small, small.language_model_learner, path, Kill(14, when="before_save"), every=1)
+        assert path.read_bytes() == found
+    learner = small.language_model_learner()
+    small.train(learner, checkpoint=path)
+    assert_same(all_state(learner), uninterrupted["language model"][0])
+
+
 def test_resume_false_starts_over(small, uninterrupted, tmp_path):
     path = tmp_path / "run.pt"
     start_and_kill(small, small.classifier_learner, path, Kill(8), every=1)

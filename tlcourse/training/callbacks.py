@@ -65,8 +65,8 @@ class FollowPlan(Callback):
 def freeze_below(opt, trainable: int) -> None:
     """Let the top ``trainable`` groups of a fastai optimiser learn and freeze the rest.
 
-    fastai keeps a frozen parameter's gradient as zeros, and momentum and weight decay would still move it:
-    without a gradient the optimiser passes it by.
+    fastai keeps the gradient of a parameter that learned before as zeros, and the optimiser would go on with its
+    moments: without a gradient it passes the parameter by.
     """
     opt.freeze_to(len(opt.param_lists) - trainable)
     for group in opt.param_lists:
