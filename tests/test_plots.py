@@ -257,6 +257,7 @@ def test_drop_masks_shows_what_was_dropped_as_dark():
     kept = np.array([[2.0, 0.0], [0.0, 8.0]])
     activations = np.array([[0.0, 1.0], [0.0, -1.0], [0.0, 5.0]])
     axes = plots.drop_masks(weights, kept, activations)
+    assert {ax.images[0].get_interpolation() for ax in axes} == {"nearest"}  # a blur would hide single weights
     dark = [np.isnan(np.ma.filled(ax.images[0].get_array(), np.nan)) for ax in axes]
     assert not dark[0].any() and dark[1].tolist() == (kept == 0).tolist()
     assert dark[2].tolist() == [[True, False]] * 3

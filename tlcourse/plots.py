@@ -285,9 +285,8 @@ def drop_masks(weights: np.ndarray, kept: np.ndarray, activations: np.ndarray) -
     titles = ["hidden-to-hidden weights", "after DropConnect", "activations after\nvariational dropout"]
     for ax, values, title in zip(axes, [weights, kept, activations], titles, strict=True):
         limit = np.abs(values).max() or 1
-        ax.imshow(
-            np.where(values == 0, np.nan, values), cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto"
-        )
+        shown = np.where(values == 0, np.nan, values)
+        ax.imshow(shown, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto", interpolation="nearest")
         ax.set_facecolor("#222222")  # what was dropped is dark
         ax.set_title(title)
         ax.grid(visible=False)
