@@ -151,7 +151,7 @@ def own_path(nb):
         (same_id_twice, "with the same one"),
         (few_checked, f"cells tagged {CHECKED}: 2"),
         (misspelt_tag, "unknown tags nbval-checkoutput"),
-        (not_executed, "code cell 2: its execution count is None"),
+        (not_executed, "were not executed once each"),
         (long_cell, "code cell 6: 31 lines of code"),
         (raises_nothing, "code cell 5: it is tagged raises-exception and stores no error"),
         (raising_unchecked, "the tests would pass if it raised nothing"),

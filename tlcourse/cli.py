@@ -20,7 +20,7 @@ DESCRIPTION = "Transfer learning for NLP, a course that runs."
 Handler = Callable[[argparse.Namespace], int]
 PAGES = Path("build/course")
 
-USER_ERRORS = (OSError, ValueError, LookupError, ImportError)
+USER_ERRORS = (OSError, ValueError, ImportError)
 """What a wrong name, file, folder, variable or installation raises."""
 
 
@@ -37,7 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"unrecognised: {' '.join(rest)}; see `tlcourse {options.command} --help`")
     options.rest = rest
     try:
-        return options.handler(options)
+        code = options.handler(options)
+        sys.stdout.flush()
+        return code
     except KeyboardInterrupt:
         print("\nStopped.", file=sys.stderr)
         return 130
@@ -66,8 +68,8 @@ def explain(error: Exception) -> str:
     """An error in words."""
     if isinstance(error, ModuleNotFoundError) and error.name:
         return f'{error.name} is not installed; pip install "tlcourse[lab]" brings what the commands need'
-    if isinstance(error, KeyError) and error.args:
-        return str(error.args[0])
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror}"
     return str(error) or type(error).__name__
 
 
@@ -327,10 +329,11 @@ def doctor(options: argparse.Namespace) -> int:
     for check in examine():
         print(f"{marks[check.state]} {check.name:<24} {check.found}", flush=True)
         if check.advice:
-            print(textwrap.indent(textwrap.fill(f"→ {check.advice}", 100), " " * 27))
+            advice = textwrap.fill(check.advice, 100, break_on_hyphens=False, break_long_words=False)
+            print(textwrap.indent(f"→ {advice}", " " * 27))
         states.append(check.state)
     faults, warnings = states.count("fault"), states.count("warn")
-    print(f"\n{faults} faults, {warnings} warnings." if faults or warnings else "\nAll is well.")
+    print(f"\nFaults: {faults}, warnings: {warnings}." if faults or warnings else "\nAll is well.")
     return 1 if faults else 0
 
 
@@ -338,7 +341,7 @@ def site(options: argparse.Namespace) -> int:
     """``tlcourse site``."""
     from tlcourse import site
 
-    return site.main() or 0
+    return site.main()
 
 
 def show_table(rows: Sequence[Sequence[str]]) -> None:

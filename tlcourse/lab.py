@@ -11,10 +11,13 @@ import socket
 from collections.abc import Sequence
 from pathlib import Path
 
-from tlcourse.notebooks import PACKAGED, checkout, course, course_folder
+from tlcourse.notebooks import checkout, course, course_folder
 
 WORKBOOK = Path("tlcourse-notebooks")
 """Where a student's copy of the packaged notebooks lies, in the working folder."""
+
+CONFIGURATION = Path(__file__).parent / "jupyter"
+"""JupyterLab's settings for the course: no question about news, no look for updates."""
 
 MANIFEST = ".tlcourse-copied.json"
 PORT = 8888
@@ -100,7 +103,7 @@ def start(*, port: int | None = None, browser: bool = True, options: Sequence[st
     port = port or free_port()
     folder = course_folder()
     if not checkout():
-        held_back = copy_course(PACKAGED, WORKBOOK)
+        held_back = copy_course(folder, WORKBOOK)
         folder = WORKBOOK.resolve()
         print(f"Your copy of the course is in {folder}.")
         if held_back:
@@ -108,15 +111,16 @@ def start(*, port: int | None = None, browser: bool = True, options: Sequence[st
             print(f"The course has newer versions of files that you edited, and left yours alone: {names}.")
             print("Rename yours and start again to get them.")
     first = f"/lab/tree/{course(folder)[0].name}" if course(folder) else "/lab"
+    paths = [str(CONFIGURATION), os.environ.get("JUPYTER_CONFIG_PATH", "")]
+    os.environ["JUPYTER_CONFIG_PATH"] = os.pathsep.join(filter(None, paths))
     token = secrets.token_hex(16)
     arguments = [
         f"--ServerApp.root_dir={folder}",
         f"--ServerApp.port={port}",
+        "--ServerApp.port_retries=0",  # or the address printed below would be wrong
         f"--LabApp.default_url={first}",
         f"--IdentityProvider.token={token}",
         "--Application.log_level=WARN",
-        "--LabApp.news_url=None",
-        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
         *([] if browser else ["--no-browser"]),
         *(["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []),
         *options,
