@@ -13,6 +13,7 @@ from tlcourse.training import (
     ActivationRegularisation,
     Perplexity,
     accuracy,
+    cross_entropy,
     fit,
     gradual_unfreezing,
     macro_f1,
@@ -67,6 +68,23 @@ class LanguageModel(nn.Module):
         return self.decoder(self.dropped_output)  # (B, T, V)
 
 
+class BagOfWords(nn.Module):
+    """The mean of the words' embeddings, and a linear layer: half precision on any CPU, unlike an LSTM."""
+
+    def __init__(self, dim=6):
+        super().__init__()
+        self.embedding = nn.Embedding(WORDS, dim)
+        self.head = nn.Sequential(nn.Dropout(0.3), nn.Linear(dim, CLASSES))
+
+    def layer_groups(self):
+        return [self.embedding, self.head]
+
+    def forward(self, token_ids):  # (B, T)
+        logits = self.head(self.embedding(token_ids).mean(1))  # (B, C)
+        self.computed_in = logits.dtype
+        return logits
+
+
 def documents(n, seed=0):
     rng = np.random.default_rng(seed)
     return [rng.integers(2, WORDS, rng.integers(1, 9)) for _ in range(n)]
@@ -76,14 +94,14 @@ def classes(docs):
     return [int(doc.sum()) % CLASSES for doc in docs]
 
 
-def classifier_learner(*, seed=0, batch_seed=0, data_seed=0, **settings):
-    """A learner of the classifier: 5 steps an epoch."""
+def classifier_learner(*, model=Classifier, seed=0, batch_seed=0, data_seed=0, **settings):
+    """A learner of a classifier: 5 steps an epoch."""
     torch.manual_seed(seed)
     docs, held = documents(20, seed=data_seed), documents(7, seed=1)
     train = ClassificationBatches(docs, classes(docs), batch_size=4, shuffle=True, seed=batch_seed)
     valid = ClassificationBatches(held, classes(held), batch_size=4)
     settings = {"metrics": (accuracy, macro_f1), "grad_clip": 1.0} | settings
-    return make_learner(Classifier(), train, valid, device="cpu", **settings)
+    return make_learner(model(), train, valid, device="cpu", **settings)
 
 
 def language_model_learner(*, seed=0, **settings):
@@ -95,12 +113,25 @@ def language_model_learner(*, seed=0, **settings):
     return make_learner(LanguageModel(), train, valid, device="cpu", **settings)
 
 
-LEARNERS = {"classifier": classifier_learner, "language model": language_model_learner}
+def half_precision_learner(**settings):
+    """A learner whose loss is scaled, and whose first steps overflow and are left out: 5 steps an epoch."""
+
+    def large_loss(logits, y):
+        return 100 * cross_entropy(logits, y)
+
+    return classifier_learner(model=BagOfWords, dtype=torch.float16, loss=large_loss, **settings)
+
+
+LEARNERS = {
+    "classifier": classifier_learner,
+    "language model": language_model_learner,
+    "half precision": half_precision_learner,
+}
 
 
 def train(learner, **settings):
-    """Three stages, 20 steps in all."""
-    stages = gradual_unfreezing(3, 4)
+    """A stage for each layer group, 20 steps in all."""
+    stages = gradual_unfreezing(len(learner.model.layer_groups()), 4)
     return fit(learner, stages, lr=0.01, schedule=schedules.slanted_triangular(), **settings)
 
 

@@ -137,41 +137,23 @@ def test_the_reported_loss_is_without_the_penalty(small):
     assert rows[0]["train_loss"] == pytest.approx(rows[1]["train_loss"], abs=1e-6)
 
 
-class Linear(nn.Module):
-    """A bag of words: bfloat16 on any CPU."""
-
-    def __init__(self):
-        super().__init__()
-        self.embedding, self.head = nn.Embedding(20, 6), nn.Linear(6, 3)
-
-    def forward(self, token_ids):
-        logits = self.head(self.embedding(token_ids).mean(1))
-        self.seen = logits.dtype
-        return logits
-
-
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_mixed_precision_computes_in_its_dtype_and_keeps_float32_weights(small, dtype):
-    learner = small.classifier_learner()
-    source = learner.dls
-    learner = small.make_learner(Linear(), source.train, source.valid, device="cpu", dtype=dtype)
+    learner = small.classifier_learner(model=small.BagOfWords, dtype=dtype)
     history = fit(learner, 2, lr=0.01)
-    assert learner.model.seen == dtype
-    assert learner.model.head.weight.dtype == torch.float32
+    assert learner.model.computed_in == dtype
+    assert {parameter.dtype for parameter in learner.model.parameters()} == {torch.float32}
     assert learner.scaler.is_enabled() == (dtype == torch.float16)
     assert history["train_loss"].notna().all()
 
 
 def test_an_interrupted_batch_does_not_leave_the_process_in_autocast(small):
-    source = small.classifier_learner().dls
-
-    class Interrupted(Linear):
+    class Interrupted(small.BagOfWords):
         def forward(self, token_ids):
             raise KeyboardInterrupt
 
-    learner = small.make_learner(Interrupted(), source.train, source.valid, device="cpu", dtype=torch.bfloat16)
     with pytest.raises(KeyboardInterrupt):
-        fit(learner, 1, lr=0.01)
+        fit(small.classifier_learner(model=Interrupted, dtype=torch.bfloat16), 1, lr=0.01)
     assert not torch.is_autocast_enabled("cpu")
 
 

@@ -43,6 +43,8 @@ def all_state(learner):
     for number, (parameter, *_) in enumerate(learner.opt.all_params()):
         for name, value in learner.opt.state[parameter].items():
             tensors[f"optimiser.{number}.{name}"] = torch.as_tensor(value)
+    if hasattr(learner, "scaler"):
+        tensors["loss scale"] = torch.tensor(learner.scaler.get_scale())
     tensors["torch"] = torch.get_rng_state()
     return tensors
 
@@ -77,7 +79,7 @@ def start_and_kill(small, make, path, kill, every):
         small.train(learner, checkpoint=path, every=every)
 
 
-@pytest.mark.parametrize("kind", ["classifier", "language model"])
+@pytest.mark.parametrize("kind", ["classifier", "language model", "half precision"])
 @pytest.mark.parametrize("step", range(1, STEPS + 1))
 def test_killed_after_any_step_a_run_ends_with_the_same_weights(small, uninterrupted, tmp_path, kind, step):
     make, path = small.LEARNERS[kind], tmp_path / "run.pt"

@@ -69,7 +69,8 @@ def make_learner(
         cbs: more fastai callbacks, such as ``ActivationRegularisation``.
         opt: a fastai optimiser function.
         device: where to train; the profile's by default.
-        dtype: what the forward pass computes in (autocast); the profile's by default, float32 for none.
+        dtype: what the forward pass computes in (autocast); the profile's by default, float32 for none. An
+            LSTM in half precision needs a GPU, or a CPU with AVX-512.
         path: where fastai saves what ``learner.save`` writes.
 
     Raises:
