@@ -1,8 +1,11 @@
 """Normalisation and the tokenisers: Thai as it is written, and what keeps them from failing on it."""
 
+import subprocess
+import sys
 import unicodedata
 from importlib.resources import files
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 from hypothesis import example, given, settings
@@ -134,6 +137,19 @@ def test_nlpo3_and_newmm_agree_on_runs_that_nobody_wrote(text):
     for piece in module._PIECE.finditer(normalise(text)):
         if run := piece["thai"]:
             assert module._nlpo3_words(run) == module.newmm(run)
+
+
+def test_without_nlpo3_newmm_cuts_and_neither_needs_torch():
+    code = """if True:
+        import sys
+        sys.modules["nlpo3"] = None
+        from tlcourse.text import thai_words, tokens
+        assert tokens._words_of_run is tokens.newmm
+        assert thai_words("อยากเช็คยอด") == ["อยาก", "เช็ค", "ยอด"]
+        assert "torch" not in sys.modules
+    """
+    root = Path(module.__file__).parents[2]
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=root)
 
 
 def test_a_text_of_100_000_words():

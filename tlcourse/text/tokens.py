@@ -77,8 +77,8 @@ _PIECE = re.compile(
     # "!!!", and an emoji with its skin and its family
     rf"|([^\s\w{THAI}]|_)(?:\2|[\ufe0f\U0001f3fb-\U0001f3ff]|\u200d[^\s\w{THAI}])*"
 )
-# nlpo3 knows two kinds of run less well than pythainlp does, and cuts them otherwise.
-_DIPHTHONG = re.compile("เ[ก-ฮ]{1,2}[ิีุู][่-๋]?ย(?:[ก-ฮ]{1,2}[ุูิ]?์)?")  # เวียร์ is one cluster, never เวียร|์
+# nlpo3 does not know these clusters of characters, which newmm never cuts: เวียร์, วรรณ์.
+_CLUSTERS = re.compile("เ[ก-ฮ]{1,2}[ิีุู][่-๋]?ย(?:[ก-ฮ]{1,2}[ุูิ]?์)?|[ก-ฮ]รร[ก-ฮ]์")
 _PLAIN = re.compile(rf"[{THAI}]+|\.")
 
 
@@ -87,7 +87,7 @@ def _nlpo3_words(run: str) -> list[str]:
     words = nlpo3(run)
     if "." in run and not all(_PLAIN.fullmatch(word) or word in dictionary() for word in words):
         return newmm(run)
-    clusters = [match.span() for match in _DIPHTHONG.finditer(run)]
+    clusters = [match.span() for match in _CLUSTERS.finditer(run)]
     if clusters and any(a < cut < b for cut in itertools.accumulate(map(len, words)) for a, b in clusters):
         return newmm(run)
     return words
@@ -144,7 +144,7 @@ def characters(text: str) -> list[str]:
 # --- Many texts ---------------------------------------------------------------------------------------------
 
 _CHUNK = 250_000  # characters sent to a process at a time
-_PAYS = 2_000_000  # characters for each process below which starting it costs more time than it saves
+_PAYS = 4_000_000  # characters a process: fewer do not repay the 1.5 s in which it reads the word list
 
 
 def _tokenise_chunk(texts: list[str], tokeniser: Callable[[str], list[str]]) -> list[list[str]]:
