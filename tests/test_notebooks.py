@@ -141,14 +141,15 @@ def test_progress_counts_up_on_a_terminal():
 
 
 def test_a_failing_cell_is_shown_with_its_source_and_error(tmp_path):
-    path = write(tmp_path, "x.ipynb", [new_code_cell("1"), new_code_cell("numbers = []\nnumbers[3]")])
+    slider = new_code_cell("import ipywidgets\nipywidgets.IntSlider(7, description='steps')")
+    path = write(tmp_path, "x.ipynb", [slider, new_code_cell("numbers = []\nnumbers[3]")])
     with pytest.raises(notebooks.CellFailed) as failure:
         notebooks.run(path, output=tmp_path / "out")
     text = normal_form.ANSI.sub("", str(failure.value))
     assert "code cell 2 failed" in text
     assert "   2  numbers[3]" in text and "IndexError: list index out of range" in text
     page = (tmp_path / "out" / "x.html").read_text(encoding="utf-8")
-    assert "IndexError" in page
+    assert "IndexError" in page and "[steps: 7]" in page
 
 
 def test_a_cell_that_should_raise_and_does_not_fails(tmp_path):

@@ -224,6 +224,7 @@ def execute(path: Path, *, profile: str | None = None, progress: Progress | None
             raise failure(f"The cell is tagged {normal_form.RAISES}, and it raised nothing.")
 
     def failure(error: str) -> CellFailed:
+        client.set_widgets_metadata()  # nbclient does it at the end of a whole run only
         number = list(labels).index(latest) + 1
         return CellFailed(notebook, cell=number, source=notebook.cells[latest].source, error=error)
 
