@@ -203,6 +203,7 @@ def test_page_shows_stills_and_links_to_pages(executed, tmp_path):
     assert 'href="02_next.html"' in text and ".ipynb" not in text
     assert "drawn with 5" in text and "[steps: 5]" in text and "data:image/png;base64" in text
     assert "widget-view" not in text
+    assert "@font-face" in text and "data:font/ttf" in text
 
 
 def test_index_lists_the_course(tmp_path):

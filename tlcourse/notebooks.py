@@ -6,6 +6,7 @@ registered, with the notebook's own folder as the working folder.
 
 from __future__ import annotations
 
+import base64
 import html
 import os
 import re
@@ -295,19 +296,30 @@ def store(path: Path, *, profile: str, progress: Progress | None = None) -> Note
     return notebook
 
 
+THAI = """<style>
+@font-face { font-family: Thai; src: url(data:font/ttf;base64,%s); font-weight: 100 900;
+             unicode-range: U+0E00-0E7F }
+:root { --jp-content-font-family: Thai, system-ui, sans-serif; --jp-ui-font-family: Thai, system-ui, sans-serif;
+        --jp-code-font-family: Thai, Menlo, Consolas, "DejaVu Sans Mono", monospace }
+</style>"""
+
+
 def write_html(notebook: NotebookNode, page: Path) -> None:
     """Write an executed notebook as one HTML page.
 
     Widgets become stills, since a page has no kernel to answer them; links to other notebooks lead to their
-    pages.
+    pages; a Thai font is in the page, for machines that have none.
     """
     from nbconvert import HTMLExporter
+
+    from tlcourse import plots
 
     notebook = normal_form.with_stills(notebook)
     exporter = HTMLExporter(embed_images=True)
     body, _ = exporter.from_notebook_node(notebook, resources={"metadata": {"name": title(notebook)}})
     body = re.sub(r'(href="(?!\w+:)[^"#]*)\.ipynb(?=["#])', r"\1.html", body)
-    page.write_text(body, encoding="utf-8")
+    font = base64.b64encode(plots.thai_font().read_bytes()).decode()
+    page.write_text(body.replace("</head>", THAI % font + "</head>", 1), encoding="utf-8")
 
 
 INDEX = """<!DOCTYPE html>
