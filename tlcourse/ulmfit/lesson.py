@@ -227,10 +227,12 @@ def fine_tune_classifier(
         The history: a row an epoch with the stage, the losses, ``accuracy`` and ``macro_f1``.
 
     Raises:
-        ValueError: there are no texts, or a label is no class of the model.
+        ValueError: there are fewer than two texts, or a label is no class of the model.
     """
     recipe = recipe or Recipe()
     profile.seed_everything(seed)
+    if len(docs) == 1:
+        raise ValueError("batch normalisation needs at least two texts to train on, and there is one")
     n_classes = model.head[-1].out_features
     reading = {"n_classes": n_classes, "backwards": backwards}
     # few texts still make four steps an epoch; three fit in a batch, or the last might hold one, too few for batch norm
@@ -439,9 +441,15 @@ def compare_recipes(
 
 
 def mean_change(comparison: pd.DataFrame, recipe: str) -> dict[str, float]:
-    """The mean change of each layer under one recipe of :func:`compare_recipes`, lowest layer first."""
-    runs = comparison[comparison["recipe"] == recipe].filter(like="change: ").mean()
-    return {name.removeprefix("change: "): value for name, value in runs.items()}
+    """The mean change of each layer under one recipe of :func:`compare_recipes`, lowest layer first.
+
+    Raises:
+        KeyError: the recipe was not compared.
+    """
+    runs = comparison[comparison["recipe"] == recipe].filter(like="change: ")
+    if runs.empty:
+        raise KeyError(f"no recipe {recipe!r}; there are {', '.join(comparison['recipe'].unique())}")
+    return {name.removeprefix("change: "): value for name, value in runs.mean().items()}
 
 
 def without_dropconnect(dropouts: Dropouts) -> Dropouts:
