@@ -78,14 +78,14 @@ SIZES = {
     ),
     "laptop": Sizes(
         data="truevoice", emb_dim=128, hidden_dim=320, n_layers=3,
-        lm_epochs=8, lm_lr=8e-3, lm_batch_size=32, bptt=35,
-        epochs=8, few_epochs=12, lr=1e-2, batch_size=32, dropout=0.5,
-        label_counts={50: 5, 100: 5, 200: 3, 500: 3, ALL: 3}, seeds=3, ablation_labels=500,
+        lm_epochs=6, lm_lr=8e-3, lm_batch_size=32, bptt=35,
+        epochs=6, few_epochs=10, lr=1e-2, batch_size=64, dropout=0.5,
+        label_counts={50: 5, 100: 5, 200: 3, 500: 3, ALL: 1}, seeds=3, ablation_labels=500,
     ),
     "gpu": Sizes(
         data="truevoice", emb_dim=400, hidden_dim=1150, n_layers=3,
         lm_epochs=12, lm_lr=5e-3, lm_batch_size=32, bptt=35,
-        epochs=12, few_epochs=15, lr=1e-2, batch_size=32, dropout=0.5,
+        epochs=12, few_epochs=15, lr=1e-2, batch_size=64, dropout=0.5,
         label_counts={50: 5, 100: 5, 200: 5, 500: 5, 1000: 5, ALL: 3}, seeds=5, ablation_labels=500,
     ),
 }  # fmt: skip
