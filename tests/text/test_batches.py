@@ -142,16 +142,27 @@ def test_every_example_once_and_the_mask_is_its_length(docs, options, seed):
         assert served[0][0].shape[1] == max(map(len, docs))  # the longest comes first
 
 
-def test_shuffling_changes_the_company_and_stays_within_like_lengths():
-    rng = np.random.default_rng(0)
-    docs = [np.full(n, 9) for n in rng.integers(1, 100, size=640)]
+def test_shuffling_changes_the_company_within_like_lengths_and_begins_with_the_longest():
+    docs = [np.full(n, 9) for n in np.random.default_rng(0).integers(1, 100, size=640)]
     batches = ClassificationBatches(docs, [0] * 640, batch_size=32, shuffle=True)
     company = [{frozenset(batch.tolist()) for batch in batches.indices(epoch)} for epoch in (0, 1)]
     assert not company[0] & company[1]
-    shares = [(x == PAD).float().mean().item() for x, _ in batches]
-    assert np.mean(shares) < 0.2
-    lengths = [x.shape[1] for x, _ in batches]
-    assert lengths != sorted(lengths, reverse=True)
+    for _epoch in range(10):
+        served = [x for x, _ in batches]
+        assert np.mean([(x == PAD).float().mean() for x in served]) < 0.2
+        lengths = [x.shape[1] for x in served]
+        assert lengths[0] == 99
+        assert min(lengths[1:6]) < 60  # the others at random, not from long to short
+
+
+def test_no_shuffling_breaks_the_cap_on_tokens():
+    docs = [np.full(n, 9) for n in np.random.default_rng(0).integers(1, 100, size=640)]
+    batches = ClassificationBatches(docs, [0] * 640, batch_size=32, shuffle=True, max_tokens=400)
+    for _epoch in range(5):
+        sizes = [x.numel() for x, _ in batches]
+        assert max(sizes) <= 400
+        assert len(sizes) == len(batches)
+    assert len(batches) < 2 * sum(map(len, docs)) / 400  # and the batches are not far from full
 
 
 def test_no_batch_of_one_text_where_batch_normalisation_would_fail():
