@@ -196,6 +196,7 @@ def notebooks(options: argparse.Namespace) -> int:
     paths = [find(name) for name in options.notebook] or all_notebooks()
     if not options.check:
         set_profile(options.profile)
+        os.environ.setdefault("TLCOURSE_RECORD", str(checkout() / "tlcourse" / "measured.json"))
     sound = True
     for path in paths:
         try:
