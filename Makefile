@@ -41,10 +41,10 @@ notebooks: $(READY)
 lint: $(READY)
 	$(BIN)/ruff check .
 
-# What was tested is pinned in constraints.txt, for the packages and for what builds them; which index is asked is
-# pip's own configuration's affair.
 # Without a Python of its own, or with one that is too old or gone, the environment is made anew. A package whose
-# installation was interrupted has no INSTALLER yet; pip would take it for whole, so its record is removed.
+# installation was interrupted has no INSTALLER yet; pip would take it for whole, so its record is removed first.
+# constraints.txt pins what was tested, also for what builds packages; which index is asked is pip's own configuration.
+# pip would compile on one core. What does not compile is for other versions of Python.
 $(READY): pyproject.toml constraints.txt
 	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	    && ls $(PACKAGES)/pip-*.dist-info/INSTALLER >/dev/null 2>&1 && exit; \
@@ -59,6 +59,7 @@ $(READY): pyproject.toml constraints.txt
 	$$python -m venv --clear $(VENV)
 	@for info in $(PACKAGES)/*.dist-info; do [ -e "$$info/INSTALLER" ] || rm -rf "$$info"; done
 	PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 \
-	    $(BIN)/python -m pip install --editable '.[dev]'
+	    $(BIN)/python -m pip install --no-compile --editable '.[dev]'
+	@$(BIN)/python -m compileall -q -j 0 $(PACKAGES) >/dev/null 2>&1 || true
 	@rm -f $(VENV)/ready-*
 	@touch $@
