@@ -25,6 +25,7 @@ def tree(tmp_path, monkeypatch):
         nbformat.write(new_notebook(cells=cells), folder / f"{name}.ipynb")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TLCOURSE_PROFILE", "smoke")
+    monkeypatch.setenv("TLCOURSE_RECORD", "")
     return tmp_path
 
 

@@ -138,7 +138,8 @@ def lab(options: argparse.Namespace) -> int:
     """``tlcourse lab``."""
     from tlcourse.lab import start
 
-    set_profile(options.profile)
+    if options.profile:
+        set_profile(options.profile)
     start(port=options.port, browser=not options.no_browser, options=options.rest)
     return 0
 

@@ -154,7 +154,7 @@ def own_folders() -> dict[str, str]:
     """Folders of this machine that a run may print, the longest first, with what to write in their place."""
     folders = {str(Path.home()): "~", str(Path.cwd()): "."}
     if data := os.environ.get("TLCOURSE_DATA"):
-        folders |= {data: "$TLCOURSE_DATA", str(Path(data).resolve()): "$TLCOURSE_DATA"}
+        folders[str(Path(data).expanduser().resolve())] = "$TLCOURSE_DATA"
     return {f: folders[f] for f in sorted(folders, key=len, reverse=True) if len(f) > 1}
 
 

@@ -87,8 +87,12 @@ def open_lab(tree):
 
     yield open_lab
     for server in servers:
-        os.killpg(server.pid, signal.SIGKILL)
-        server.wait()
+        server.terminate()  # it ends its kernels, which are process groups of their own
+        try:
+            server.wait(20)
+        except subprocess.TimeoutExpired:
+            os.killpg(server.pid, signal.SIGKILL)
+            server.wait()
         server.stdout.close()
 
 
