@@ -91,7 +91,7 @@ def schedule(curves: Mapping[str, Sequence[float]], *, ax: Axes | None = None) -
         ax.plot(np.arange(len(rates)), rates, label=name)
     ax.set(xlabel="step t", ylabel="learning rate", ylim=(0, None))
     if len(curves) > 1:
-        ax.legend(frameon=False)
+        ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))  # beside the lines, not on them
     return ax
 
 

@@ -74,13 +74,13 @@ SIZES = {
         data="thai_intents", emb_dim=64, hidden_dim=96, n_layers=2,
         lm_epochs=4, lm_lr=2e-2, lm_batch_size=16, bptt=30,
         epochs=5, few_epochs=6, lr=2e-2, batch_size=16, dropout=0.2,
-        label_counts={50: 1, 200: 1}, seeds=1, ablation_labels=200,
+        label_counts={20: 1, 200: 1}, seeds=1, ablation_labels=200,
     ),
     "laptop": Sizes(
         data="truevoice", emb_dim=128, hidden_dim=320, n_layers=3,
-        lm_epochs=6, lm_lr=8e-3, lm_batch_size=32, bptt=35,
-        epochs=6, few_epochs=10, lr=1e-2, batch_size=64, dropout=0.5,
-        label_counts={50: 5, 100: 5, 200: 3, 500: 3, ALL: 1}, seeds=3, ablation_labels=500,
+        lm_epochs=5, lm_lr=8e-3, lm_batch_size=32, bptt=35,
+        epochs=6, few_epochs=8, lr=1e-2, batch_size=64, dropout=0.5,
+        label_counts={50: 5, 100: 5, 200: 3, 500: 3, ALL: 1}, seeds=3, ablation_labels=300,
     ),
     "gpu": Sizes(
         data="truevoice", emb_dim=400, hidden_dim=1150, n_layers=3,
@@ -150,6 +150,7 @@ def fine_tune_language_model(
     schedule: Schedule | None = None,
     seed: int = 42,
     backwards: bool = False,
+    progress: bool = True,
 ) -> pd.DataFrame:
     """Train a language model on the task's text, in place (Howard and Ruder 2018, section 3.2).
 
@@ -164,6 +165,7 @@ def fine_tune_language_model(
         factor: how many times slower each lower layer learns.
         schedule: another one in place of those two.
         backwards: read each text from its end.
+        progress: False shows nothing while training.
 
     Returns:
         The history: a row an epoch with ``train_loss``, ``valid_loss`` (nats a token) and ``perplexity``.
@@ -185,7 +187,7 @@ def fine_tune_language_model(
     )
     if schedule is None:
         schedule = schedules.one_cycle() if factor == 1 else schedules.slanted_triangular()
-    return fit(learner, epochs, lr=lr, schedule=schedule, factor=factor)
+    return fit(learner, epochs, lr=lr, schedule=schedule, factor=factor, progress=progress)
 
 
 # ------------------------------------------------------------------------------------------ stage 3: classifier
@@ -364,8 +366,13 @@ def few_label_run(
     fine_tune_classifier(
         model, [docs[i] for i in chosen], codes[chosen], recipe=recipe, seed=seed, progress=False
     )  # one of many runs: their caller shows how many are done
+    return model, score(model, valid)
+
+
+def score(model: TextClassifier, valid: tuple[Docs, np.ndarray]) -> dict[str, float]:
+    """``accuracy`` and ``macro_f1`` of a classifier on texts and their labels."""
     predicted = probabilities(model, valid[0]).argmax(1)
-    return model, {"accuracy": accuracy(valid[1], predicted), "macro_f1": macro_f1(valid[1], predicted)}
+    return {"accuracy": accuracy(valid[1], predicted), "macro_f1": macro_f1(valid[1], predicted)}
 
 
 def label_curve(
@@ -378,6 +385,7 @@ def label_curve(
     counts: Mapping[int, int],
     recipe: Recipe,
     full_recipe: Recipe | None = None,
+    trained: TextClassifier | None = None,
     progress: Callable[[list], Iterable] = iter,
 ) -> pd.DataFrame:
     """Scratch against transferred classifiers, by the number of labels.
@@ -390,6 +398,7 @@ def label_curve(
         counts: how many seeds to run for each number of labels; more labels than there are means all.
         recipe: for the transferred runs; scratch runs train all layers at one rate from the start.
         full_recipe: for all labels, which make many steps an epoch.
+        trained: the transferred classifier of the first seed on all labels, where there is one already.
         progress: wraps the list of runs; ``tqdm`` shows a bar.
 
     Returns:
@@ -401,9 +410,11 @@ def label_curve(
         scratch = replace(how, factor=1.0, unfreezing="all")
         n = min(n, len(frame))
         for method, start, chosen in (("scratch", source.config, scratch), ("transferred", source, how)):
-            _, scores = few_label_run(
-                start, docs, frame, label=label, valid=valid, n=n, seed=seed, recipe=chosen
-            )
+            if trained is not None and method == "transferred" and n == len(frame) and seed == 0:
+                scores = score(trained, valid)
+            else:
+                run = few_label_run(start, docs, frame, label=label, valid=valid, n=n, seed=seed, recipe=chosen)
+                scores = run[1]
             rows.append({"method": method, "labels": n, "seed": seed, **scores})
     return pd.DataFrame(rows)
 
@@ -458,14 +469,26 @@ def without_dropconnect(dropouts: Dropouts) -> Dropouts:
 
 
 def short_language_model(
-    config: AWDLSTMConfig, docs: Docs, valid_docs: Docs, schedule: Schedule, sizes: Sizes, *, seed: int
+    config: AWDLSTMConfig,
+    docs: Docs,
+    valid_docs: Docs,
+    schedule: Schedule,
+    sizes: Sizes,
+    *,
+    seed: int,
+    scale: float = 1.0,
 ) -> float:
-    """Validation perplexity of a fresh language model after two epochs under a learning-rate schedule."""
+    """Validation perplexity of a fresh language model after two epochs under a learning-rate schedule.
+
+    Args:
+        schedule: over the two epochs.
+        scale: multiplies the peak rate of ``sizes``.
+    """
     profile.seed_everything(seed)
     model = LanguageModel(config)
     fine_tune_language_model(
-        model, docs, valid_docs, epochs=2, lr=sizes.lm_lr, batch_size=sizes.lm_batch_size, bptt=sizes.bptt,
-        schedule=schedule, seed=seed,
+        model, docs, valid_docs, epochs=2, lr=scale * sizes.lm_lr, batch_size=sizes.lm_batch_size,
+        bptt=sizes.bptt, schedule=schedule, seed=seed, progress=False,
     )  # fmt: skip
     return lm_perplexity(model, valid_docs)
 

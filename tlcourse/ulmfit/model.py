@@ -5,6 +5,7 @@ Shapes are written (B, T, D): batch, time, dimension.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
@@ -14,6 +15,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tlcourse.text import PAD
+
+# cuDNN would rather have the weights in one block of memory; freshly dropped weights cannot be.
+warnings.filterwarnings("ignore", message="RNN module weights are not part of single contiguous chunk of memory")
 
 State = list[tuple[Tensor, Tensor]]  # (h, c) for each layer, each (1, B, D)
 
