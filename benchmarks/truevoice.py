@@ -23,6 +23,7 @@ def main() -> None:
     parser.add_argument("--data", default="truevoice")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--batch-size", type=int, default=None, help="of the classifier")
+    parser.add_argument("--lm-epochs", type=int, default=None)
     parser.add_argument("--factor", type=float, default=2.6, help="between the rates of neighbouring layers")
     parser.add_argument("--balanced", action="store_true", help="weigh the loss so that every class counts the same")
     o = parser.parse_args()
@@ -73,7 +74,7 @@ def main() -> None:
             language_model,
             docs["train"] + docs.get("unlabelled", []),
             docs["valid"],
-            epochs=sizes.lm_epochs,
+            epochs=o.lm_epochs or sizes.lm_epochs,
             lr=sizes.lm_lr,
             batch_size=sizes.lm_batch_size,
             bptt=sizes.bptt,
@@ -94,7 +95,8 @@ def main() -> None:
             score(f"ULMFiT {name}, seed {seed}", {s: p.argmax(1) for s, p in runs[-1].items()}, minutes)
     both = {s: np.mean([run[s] for run in runs], axis=0).argmax(1) for s in ("valid", "test")}
     score(f"ULMFiT, mean of {len(runs)}", both, 0.0)
-    claims.report(f"{calls.name}, all labels, both directions", pd.DataFrame(rows))
+    settings = f"language model {o.lm_epochs or sizes.lm_epochs} epochs, factor {o.factor}, balanced {o.balanced}"
+    claims.report(f"{calls.name}, all labels, both directions; {settings}", pd.DataFrame(rows))
 
 
 if __name__ == "__main__":
