@@ -17,7 +17,15 @@ from torch import nn
 from torch.nn import functional as F
 
 from tlcourse import profile
-from tlcourse.ulmfit import AWDLSTM, CLASSIFIER_DROPOUTS, AWDLSTMConfig, Dropouts, LanguageModel, TextClassifier
+from tlcourse.ulmfit import (
+    AWDLSTM,
+    CLASSIFIER_DROPOUTS,
+    AWDLSTMConfig,
+    Dropouts,
+    LanguageModel,
+    TextClassifier,
+    from_fastai,
+)
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -50,6 +58,35 @@ def compare(name: str, ours: nn.Module, theirs: nn.Module, x: torch.Tensor, y: t
     print(f"{name:16} ours {speed[0]:9,.0f} tokens/s   fastai {speed[1]:9,.0f}   ratio {speed[0] / speed[1]:.2f}")
 
 
+def fastai_names(drop: Dropouts) -> dict[str, float]:
+    """Our dropouts under fastai's names."""
+    return {
+        "embed_p": drop.embedding,
+        "input_p": drop.input,
+        "weight_p": drop.weight,
+        "hidden_p": drop.hidden,
+        "output_p": drop.output,
+    }
+
+
+def largest_difference(ours: LanguageModel, theirs: nn.Module, x: torch.Tensor, y: torch.Tensor) -> tuple[float, float]:
+    """With their weights copied into ours: the largest difference of the logits, and of the gradients."""
+    ours.load_state_dict(from_fastai(theirs.state_dict()))
+    logits = []
+    for model in (ours, theirs):
+        model.to(x.device).eval()
+        output = model(x)
+        logits.append(output[0] if isinstance(output, tuple) else output)
+        F.cross_entropy(logits[-1].flatten(0, -2), y.flatten()).backward()
+    expected = from_fastai({name: parameter.grad for name, parameter in theirs.named_parameters()})
+    gradients = max(float((p.grad - expected[name]).abs().max()) for name, p in ours.named_parameters())
+    ours.reset()
+    theirs.reset()
+    for model in (ours, theirs):
+        model.zero_grad()
+    return float((logits[0] - logits[1]).abs().max()), gradients
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for option, default in {
@@ -72,39 +109,18 @@ def main() -> None:
 
     x = torch.randint(4, o.vocab, (o.batch, o.time), device=device)
     sizes = {"emb_sz": o.emb, "n_hid": o.hidden, "n_layers": o.layers, "pad_token": 1, "bidir": False}
-    drop = Dropouts()
-    theirs = sizes | {
-        "hidden_p": drop.hidden,
-        "input_p": drop.input,
-        "embed_p": drop.embedding,
-        "weight_p": drop.weight,
-    }
-    config = AWDLSTMConfig(o.vocab, o.emb, o.hidden, o.layers, drop)
-    compare(
-        "language model",
-        LanguageModel(config),
-        get_language_model(
-            AWD_LSTM, o.vocab, theirs | {"output_p": drop.output, "tie_weights": True, "out_bias": True}
-        ),
-        x,
-        torch.randint(4, o.vocab, (o.batch, o.time), device=device),
-        o.steps,
-    )
-    drop = CLASSIFIER_DROPOUTS
-    theirs = sizes | {
-        "hidden_p": drop.hidden,
-        "input_p": drop.input,
-        "embed_p": drop.embedding,
-        "weight_p": drop.weight,
-    }
-    compare(
-        "classifier",
-        TextClassifier(AWDLSTM(AWDLSTMConfig(o.vocab, o.emb, o.hidden, o.layers, drop)), 7),
-        get_text_classifier(AWD_LSTM, o.vocab, 7, config=theirs | {"output_p": drop.output}),
-        x,
-        torch.randint(7, (o.batch,), device=device),
-        o.steps,
-    )
+    config = AWDLSTMConfig(o.vocab, o.emb, o.hidden, o.layers)
+    ours = LanguageModel(config)
+    tied = {"tie_weights": True, "out_bias": True}
+    theirs = get_language_model(AWD_LSTM, o.vocab, sizes | fastai_names(config.dropouts) | tied)
+    y = torch.randint(4, o.vocab, (o.batch, o.time), device=device)
+    logits, gradients = largest_difference(ours, theirs, x, y)
+    print(f"largest difference with fastai's weights: logits {logits:.1e}, gradients {gradients:.1e}")
+    compare("language model", ours, theirs, x, y, o.steps)
+
+    ours = TextClassifier(AWDLSTM(AWDLSTMConfig(o.vocab, o.emb, o.hidden, o.layers, CLASSIFIER_DROPOUTS)), 7)
+    theirs = get_text_classifier(AWD_LSTM, o.vocab, 7, config=sizes | fastai_names(CLASSIFIER_DROPOUTS))
+    compare("classifier", ours, theirs, x, torch.randint(7, (o.batch,), device=device), o.steps)
 
 
 if __name__ == "__main__":

@@ -76,7 +76,7 @@ def classifiers():
             torch.nn.init.uniform_(module.running_var, 0.5, 2)
     ours = TextClassifier(AWDLSTM(TINY), 4, bptt=5, max_len=10_000)
     weights = theirs.state_dict()
-    renamed = {k: v for k, v in ulmfit.from_fastai(weights).items()}
+    renamed = ulmfit.from_fastai(weights)
     for i, block in enumerate(theirs[1].layers):
         for name, tensor in block.state_dict().items():
             layer, what = name.split(".")
@@ -267,7 +267,7 @@ class TestClassifier:
 
 
 class TestBackbone:
-    words = [*Vocab.SPECIALS, "ยอด", "เงิน", "เน็ต"]
+    words = (*Vocab.SPECIALS, "ยอด", "เงิน", "เน็ต")
 
     def model(self):
         torch.manual_seed(3)
@@ -277,7 +277,7 @@ class TestBackbone:
         model, vocab = self.model(), Vocab(self.words)
         path = ulmfit.save_backbone(model, vocab, tmp_path / "thai.safetensors")
         again, words = ulmfit.load_backbone(path)
-        assert list(words.words) == self.words and again.config == model.config
+        assert tuple(words.words) == self.words and again.config == model.config
         for name, tensor in model.state_dict().items():
             assert torch.equal(again.state_dict()[name], tensor)
         assert [p.name for p in tmp_path.iterdir()] == ["thai.safetensors"]
