@@ -449,6 +449,10 @@ class TestWordImportance:
         by_default = ulmfit.word_importance(classifier, ids)
         assert np.array_equal(by_default, ulmfit.word_importance(classifier, ids, target=predicted))
 
+    def test_a_text_of_100_000_words_is_refused_before_any_work(self, classifier):
+        with pytest.raises(ValueError, match=r"100,000 tokens would be read 100,000 times; give at most 1,000"):
+            ulmfit.word_importance(classifier, [10] * 100_000)
+
     def test_the_words_of_a_class_matter(self, classifier):
         """Words of the internet desk, then common ones."""
         found = ulmfit.word_importance(classifier, [BOS, 10, 11, 12, 23, 24], target=1)

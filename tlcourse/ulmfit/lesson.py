@@ -335,8 +335,13 @@ def word_importance(
 
     Returns:
         (T,) differences of probability in [-1, 1]; positive means that the token speaks for the class.
+
+    Raises:
+        ValueError: the text is longer than 1,000 tokens.
     """
     ids = np.asarray(token_ids)
+    if len(ids) > 1000:  # the text is classified anew without each of its tokens
+        raise ValueError(f"a text of {len(ids):,} tokens would be read {len(ids):,} times; give at most 1,000")
     shortened = [np.delete(ids, i) for i in range(len(ids))] if len(ids) > 1 else []
     whole, *without = probabilities(model, [ids, *shortened])
     target = int(whole.argmax()) if target is None else target
