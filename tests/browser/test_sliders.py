@@ -4,12 +4,15 @@ What a widget's unit test cannot see: that the widget is drawn at all, that its 
 reaches the kernel and its answer comes back onto the page.
 """
 
+import contextlib
 import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import nbformat
@@ -82,8 +85,13 @@ def open_lab(tree):
             start_new_session=True,
         )
         servers.append(server)
-        addresses = (re.search(r"http://localhost:\d+\S+", line) for line in server.stdout)
-        return next(found[0] for found in addresses if found)
+        addresses = (re.search(r"http://localhost:(\d+)\S+", line) for line in server.stdout)
+        address = next(filter(None, addresses))
+        while server.poll() is None:  # it prints the address first and answers a little later
+            with contextlib.suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", address[1])):
+                return address[0]
+            time.sleep(0.3)
+        pytest.fail("JupyterLab ended")
 
     yield open_lab
     for server in servers:
@@ -111,13 +119,7 @@ def page():
 
 def run_all(page, address):
     """Open a notebook and run it, to its end."""
-    for _ in range(100):  # the server is still starting
-        try:
-            page.goto(f"{address}&reset")
-            break
-        except sync_api.Error as error:
-            assert "ERR_CONNECTION_REFUSED" in str(error)
-            page.wait_for_timeout(300)
+    page.goto(f"{address}&reset", timeout=120_000)
     page.get_by_text("| Idle").wait_for(timeout=120_000)
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.locator("[data-command='runmenu:run-all']").click()
@@ -158,4 +160,6 @@ def test_every_slider_of_the_course(path, tree, open_lab, page):
     executed = page.evaluate(f"{PROMPTS}.filter(prompt => /\\d/.test(prompt)).length")
     assert executed == len(code_cells(nbformat.read(path, as_version=4))), "a cell failed, and stopped the rest"
     assert not page.get_by_text("Error displaying widget").count()
-    move_every_slider(page)
+    if not (moved := move_every_slider(page)):
+        pytest.skip("no slider in this notebook")
+    print(f"moved in {path.name}: {', '.join(name.splitlines()[0] for name in moved)}")
