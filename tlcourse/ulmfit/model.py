@@ -190,13 +190,17 @@ class LanguageModel(nn.Module):
         self.state: State | None = None
         self.raw_output = self.dropped_output = None
 
-    def forward(self, token_ids: Tensor) -> Tensor:
+    def read(self, token_ids: Tensor) -> Tensor:
+        """What the decoder sees, (B, T) -> (B, T, emb_dim): all of the model but the softmax's matrix."""
         if self.state is not None and self.state[0][0].shape[1] != token_ids.shape[0]:
             self.state = None  # another number of streams: nothing to continue
         hidden, state = self.encoder(token_ids, self.state)
         self.state = detach(state)
         self.raw_output, self.dropped_output = hidden, self.output_dropout(hidden)
-        return F.linear(self.dropped_output, self.encoder.embedding.weight, self.decoder_bias)  # (B, T, V)
+        return self.dropped_output
+
+    def forward(self, token_ids: Tensor) -> Tensor:
+        return F.linear(self.read(token_ids), self.encoder.embedding.weight, self.decoder_bias)  # (B, T, V)
 
     def layer_groups(self) -> list[list[nn.Parameter]]:
         """Each LSTM, lowest first, then the embedding with its tied decoder, which is input and output at once."""
