@@ -41,8 +41,8 @@ from tlcourse.ulmfit.model import (
     VariationalDropout,
     WeightDropLSTM,
     concat_pool,
-    from_fastai,
 )
+from tlcourse.ulmfit.published import from_fastai
 
 __all__ = [
     "ALL",

@@ -327,24 +327,3 @@ class TextClassifier(nn.Module):
         """Lowest first: the embedding, each LSTM, the head."""
         modules = [self.encoder.embedding, *self.encoder.rnns, self.head]
         return [list(module.parameters()) for module in modules]
-
-
-# ------------------------------------------------------------------------------------------ weights of others
-def from_fastai(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Rename the weights of fastai's language model (``SequentialRNN`` of ``AWD_LSTM`` and ``LinearDecoder``).
-
-    Also reads the encoder alone and the classifier's ``0.module.`` form; gives the names of
-    :class:`LanguageModel` (or of the classifier's ``encoder``), without the copies that fastai keeps of tied or
-    raw weights.
-    """
-    renamed = {}
-    for name, tensor in weights.items():
-        name = name.removeprefix("0.").removeprefix("module.")
-        parts = name.split(".")
-        if name == "encoder.weight":
-            renamed["encoder.embedding.weight"] = tensor
-        elif name == "1.decoder.bias":
-            renamed["decoder_bias"] = tensor
-        elif parts[0] == "rnns" and parts[-1] != "weight_hh_l0":
-            renamed[f"encoder.rnns.{parts[1]}.{parts[-1].removesuffix('_raw')}"] = tensor
-    return renamed
