@@ -12,6 +12,7 @@ NAMES = data.names()
 
 def test_the_first_sets_are_there():
     assert {"truevoice", "wisesight", "wongnai", "imdb", "orchid", "thai_intents"} <= set(NAMES)
+    assert {"thai_wikipedia_qa", "thaigov"} <= set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -20,6 +21,7 @@ def test_every_entry_is_whole(name):
     assert entry.name == name and entry.title and entry.licence and entry.citation and entry.splits
     assert entry.parser in PARSERS and entry.members and entry.unpacked_bytes > entry.bytes
     assert set(entry.cut) <= {"test", "valid"} and set(entry.languages) <= {"th", "en"}
+    assert {"train", "valid"} <= set(entry.needs) and set(entry.cut) <= set(entry.needs)
     if entry.addresses:
         assert re.fullmatch("[0-9a-f]{64}", entry.sha256) and entry.bytes > 0
         assert all(address.startswith("https://") for address in entry.addresses)
@@ -71,8 +73,9 @@ unpacked_bytes = 1
     "text, says",
     [
         ("[broken", "cannot be read"),
-        (ENTRY, "needs one of addresses, package, embedded"),
-        (ENTRY + 'embedded = "small"\npackage = "p:f"\n', "needs one of addresses, package, embedded"),
+        (ENTRY, "needs one of addresses, repository, package, embedded"),
+        (ENTRY + 'embedded = "small"\npackage = "p:f"\n', "needs one of addresses, repository, package, embedded"),
+        (ENTRY + 'repository = "https://example.org/a"\naddresses = ["https://example.org/a.zip"]\n', "needs one of"),
         (ENTRY + 'addresses = ["https://example.org/a.zip"]\n', "sha256 and bytes"),
         (ENTRY + 'colour = "blue"\n', "colour"),
     ],

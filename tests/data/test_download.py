@@ -120,6 +120,29 @@ def test_the_file_from_a_browser_is_taken_from_the_cache(cache, catalogue, archi
     assert server.requests == []
 
 
+def test_a_set_to_clone_by_hand_says_how_and_is_then_found(cache):
+    with pytest.raises(data.DownloadError) as error:
+        data.load("thaigov")
+    for part in (f"git clone --depth 1 {data.info('thaigov').repository} {cache / 'thaigov'}", "TLCOURSE_DATA"):
+        assert part in str(error.value)
+    assert not cache.exists()
+    for i in range(20):
+        page = cache / f"thaigov/data/2024/01/{i:02}/ข่าว_{i}_ab.txt"
+        page.parent.mkdir(parents=True)
+        page.write_text(f"รัฐบาลไทย-ก\n\nข่าวที่ {i}\n\nที่มา : https://example.org/{i}", encoding="utf-8")
+    (cache / "thaigov/README.txt").write_text("not an article", encoding="utf-8")
+    thaigov = data.load("thaigov")
+    assert (thaigov.source, thaigov.label, thaigov.cut, list(thaigov.splits)) == (
+        "cache",
+        None,
+        ("valid",),
+        ["train", "valid"],
+    )
+    assert (len(thaigov.train), len(thaigov.valid)) == (18, 2)
+    with pytest.raises(data.DataError, match="thaigov has no split 'test'; it has train, valid"):
+        thaigov.test  # noqa: B018
+
+
 def test_a_second_address_helps_when_the_first_is_gone(cache, catalogue, server):
     entry = catalogue["truevoice"]
     entry = replace(entry, addresses=("http://127.0.0.1:9/mari-intent.zip", *entry.addresses))

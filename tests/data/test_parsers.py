@@ -114,6 +114,74 @@ def test_imdb():
         parsers.imdb((path, text.encode()) for path, text in list(files.items())[1:])
 
 
+def questions(*rows) -> bytes:
+    names = ("context", "title", "question", "answers")
+    return "".join(json.dumps(dict(zip(names, row, strict=True)) | {"is_pay": {}}) + "\n" for row in rows).encode()
+
+
+def answer(text: str, start: int) -> dict:
+    return {"text": [text], "answer_start": [start], "answer_end": [start + len(text)]}
+
+
+PASSAGE = " เชียงใหม่เป็นจังหวัด\n\nอยู่ในภาคเหนือ "
+
+
+def test_thai_wikipedia_qa_keeps_the_places_of_the_answers():
+    raw = questions(
+        (PASSAGE, "เชียงใหม่", "อยู่ในภาคใด", answer("ภาคเหนือ", 29)),
+        (PASSAGE, "เชียงใหม่", "เป็นอะไร", answer("จังหวัด", 14)),
+    )
+    splits = parsers.thai_wikipedia_qa([("data/train.jsonl", raw), ("data/valid.jsonl", raw)])
+    table = splits["train"]
+    assert list(splits) == ["train", "valid"] and list(table.columns) == ["text", "title", "question", "answers"]
+    assert table.question.tolist() == ["อยู่ในภาคใด", "เป็นอะไร"]
+    for text, answers in zip(table.text, table.answers, strict=True):
+        [start], [end], [found] = answers["answer_start"], answers["answer_end"], answers["text"]
+        assert text[start:end] == found
+
+
+@pytest.mark.parametrize(
+    "line", [b"{}", b"[]", b"{", questions((1, "t", "q", {})), questions(("c", "t", "q", "an answer"))]
+)
+def test_thai_wikipedia_qa_with_a_line_that_is_no_question(line):
+    raw = questions(("c", "t", "q", answer("c", 0))) + line
+    with pytest.raises(data.DataError, match=r"valid\.jsonl: line 2 is not a question with context and title and"):
+        parsers.thai_wikipedia_qa([("valid.jsonl", raw)])
+
+
+PAGE = """รัฐบาลไทย-ข่าวทำเนียบรัฐบาล-\u200bน้ำท่วมภาคเหนือ
+
+
+วันอังคารที่ 15 ตุลาคม 2567
+พิมพ์
+\u200bน้ำท่วมภาคเหนือ
+น้ำท่วมภาคเหนือ
+\xa0นายกฯ ลงพื้นที่ ที่มา : กรม
+น้ำท่วมภาคเหนือ
+
+ที่มา : https://www.thaigov.go.th/news/contents/details/1
+"""
+NEWS = [
+    "วันอังคารที่ 15 ตุลาคม 2567\nน้ำท่วมภาคเหนือ\nนายกฯ ลงพื้นที่ ที่มา : กรม\nน้ำท่วมภาคเหนือ",
+    "น้ำท่วมภาคเหนือ",
+    "https://www.thaigov.go.th/news/contents/details/1",
+]
+
+
+def test_thaigov_as_published_and_as_lines():
+    lines = json.dumps({"text": PAGE}) + "\n" + json.dumps({"text": "รัฐบาลไทย-ก\n\nข"})
+    files = [("thaigov.jsonl", lines.encode()), ("data/2023/01/02/ข่าว_1_ab.txt", PAGE.encode())]
+    splits = parsers.thaigov([*files, ("data/empty_1.txt", b"\n"), ("data/title_1.txt", PAGE.split("\n")[0].encode())])
+    assert list(splits) == ["train"]
+    assert splits["train"].values.tolist() == [NEWS, ["ข", "ก", ""], NEWS]
+
+
+@pytest.mark.parametrize("line", ["{}", '{"text": 1}', '"text"', "text"])
+def test_thaigov_with_a_line_that_is_no_article(line):
+    with pytest.raises(data.DataError, match=r"thaigov\.jsonl: line 1 is not an article with text"):
+        parsers.thaigov([("thaigov.jsonl", line.encode())])
+
+
 ORCHID = r"""%TTitle: การประชุม
 %File:
 #P1

@@ -63,6 +63,29 @@ def test_wisesight(real):
         assert sum(len(set(part.text)) for part in parts) == len(set(pd.concat(parts).text))
 
 
+def test_thai_wikipedia_qa(real):
+    qa = real("thai_wikipedia_qa")
+    assert (qa.source, qa.label, qa.cut) == ("folder", None, ())
+    assert (len(qa.train), len(qa.valid)) == (5_761, 742)
+    assert (qa.train.text.nunique(), qa.valid.text.nunique()) == (1_523, 190)
+    assert len(set(qa.train.text) & set(qa.valid.text)) == 1  # as published
+    assert len(qa.texts("train")) <= 1_520 and not set(qa.texts("train")) & set(qa.texts("valid"))
+    for frame in qa.splits.values():
+        for text, answers in zip(frame.text, frame.answers, strict=True):
+            [start], [end], [found] = answers["answer_start"], answers["answer_end"], answers["text"]
+            assert text[start:end] == found
+
+
+def test_thaigov(real):
+    thaigov = real("thaigov")
+    assert (thaigov.source, thaigov.label, thaigov.cut) == ("folder", None, ("valid",))
+    whole = pd.concat([thaigov.train, thaigov.valid])
+    assert len(whole) >= 8_500 and 0.09 < len(thaigov.valid) / len(whole) < 0.11
+    assert not set(thaigov.train.text) & set(thaigov.valid.text)
+    assert (whole.text.str.len() > 20).all() and whole.url.str.startswith("http").mean() > 0.99
+    assert not whole.text.str.contains("\nที่มา : https://www.thaigov.go.th").any()
+
+
 @pytest.mark.skipif(not (data.shipped() / "thai_intents").is_dir(), reason="not written yet")
 def test_thai_intents(cache):
     intents = data.load("thai_intents")

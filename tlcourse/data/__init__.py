@@ -52,13 +52,13 @@ SEED = 0  # of those cuts: one and the same everywhere, so that results compare
 class Dataset:
     """A loaded data set: a frame a split, with a `text` column and label columns.
 
-    Label columns are categorical, with the same sorted categories in each split. `orchid` has lists instead:
-    `words` and `tags`.
+    Label columns are categorical, with the same sorted categories in each split. Sets without labels have other
+    columns instead: `orchid` the lists `words` and `tags`, `thai_wikipedia_qa` a question and its answers.
 
     Attributes:
         name: its name in the catalogue (the fallback's, where that was loaded).
         source: "folder" (`TLCOURSE_DATA`), "cache", "download", "package" or "embedded".
-        label: the default label column; None where each word has a label instead.
+        label: the default label column; None where a text has none.
         splits: the frames, by name.
         cut: the splits that were cut from the published training rows, in the order of cutting.
     """
@@ -86,7 +86,11 @@ class Dataset:
 
     @property
     def test(self) -> pd.DataFrame:
-        """Rows to report on, once."""
+        """Rows to report on, once.
+
+        Raises:
+            DataError: the set has none.
+        """
         return self._split("test")
 
     @property
@@ -97,6 +101,25 @@ class Dataset:
             DataError: the set has none.
         """
         return self._split("unlabelled")
+
+    def texts(self, split: str = "train") -> list[str]:
+        """The distinct texts of a split in their order, for a language model.
+
+        Those to train on (of `train` or `unlabelled`) are in neither `valid` nor `test`. Texts that differ only in
+        white space are one text; the space around them is stripped.
+
+        Raises:
+            DataError: the set has no such split.
+        """
+        held_out = () if split in ("valid", "test") else ("valid", "test")
+        frames = [self.splits[name] for name in held_out if name in self.splits]
+        seen = {"".join(text.split()) for frame in frames for text in frame["text"]}
+        texts = []
+        for text in self._split(split)["text"]:
+            if (letters := "".join(text.split())) not in seen:
+                seen.add(letters)
+                texts.append(text.strip())
+        return texts
 
     @property
     def classes(self) -> list:
@@ -152,15 +175,16 @@ def _locate(entry: Entry) -> tuple[Path, str]:
 def _finish(entry: Entry, source: str, splits: dict[str, pd.DataFrame]) -> Dataset:
     """Cut the splits that are missing and make the labels categorical."""
     cut = tuple(split for split in entry.cut if split not in splits)
-    for split in ("train", "valid", "test"):
+    for split in entry.needs:
         if split not in splits and split not in cut:
             raise DataError(
                 f"{entry.name} ({source}) has no {split} rows, only {', '.join(splits)}: "
                 f"a file is missing, one of {', '.join(entry.members)}."
             )
-    by, group = (entry.label, "text") if entry.label else (None, "file")
     for split in cut:
-        splits["train"], splits[split] = holdout(splits["train"], by=by, fraction=CUT, seed=SEED, group=group)
+        splits["train"], splits[split] = holdout(
+            splits["train"], by=entry.label, fraction=CUT, seed=SEED, group=entry.group
+        )
     for label in entry.labels:
         values = {v for frame in splits.values() if label in frame for v in frame[label].unique()}
         dtype = pd.CategoricalDtype(sorted(values))

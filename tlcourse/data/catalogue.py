@@ -33,10 +33,13 @@ class Entry:
         members: patterns of the files it reads, matched from the right of their paths.
         addresses: where to download; the same file at each, tried in order.
         sha256, bytes: of the downloaded file.
+        repository: git repository to clone by hand, of a set that is published as no file with a known sum.
         package: `distribution:path` of a file in an installed package.
         embedded: folder, below `shipped()`, of a set that ships with the course.
         unpacked_bytes: the most that its files may hold together.
         cut: splits to cut from the training rows where the publisher has none, in this order.
+        group: column whose equal values stay on one side of a cut.
+        needs: splits that it is not whole without, published or cut.
     """
 
     name: str
@@ -53,14 +56,17 @@ class Entry:
     addresses: tuple[str, ...] = ()
     sha256: str = ""
     bytes: int = 0
+    repository: str = ""
     package: str = ""
     embedded: str = ""
     cut: tuple[str, ...] = ()
+    group: str = "text"
+    needs: tuple[str, ...] = ("train", "valid", "test")
 
     def __post_init__(self) -> None:
-        places = [bool(self.addresses), bool(self.package), bool(self.embedded)]
-        if sum(places) != 1:
-            raise DataError(f"[{self.name}] in the catalogue needs one of addresses, package, embedded")
+        places = [self.addresses, self.repository, self.package, self.embedded]
+        if sum(map(bool, places)) != 1:
+            raise DataError(f"[{self.name}] in the catalogue needs one of addresses, repository, package, embedded")
         if self.addresses and not (len(self.sha256) == 64 and self.bytes > 0):
             raise DataError(f"[{self.name}] in the catalogue is downloaded, so it needs its sha256 and bytes")
 

@@ -78,13 +78,16 @@ def fetch(entry: Entry, cache: Path) -> tuple[Path, bool]:
     """The published file of a set, from the cache or else from its addresses.
 
     Returns:
-        The file, and whether it was downloaded now.
+        The file, or the folder of a set that is cloned by hand; and whether it was downloaded now.
 
     Raises:
-        DownloadError: no address could be reached, or the file cannot be kept (a full disk, say).
+        DownloadError: no address could be reached, the file cannot be kept (a full disk, say), or a set that is
+            cloned by hand is not there yet.
         ChecksumError: what was downloaded is not what was published; nothing of it is kept.
     """
     folder = cache / entry.name
+    if entry.repository:
+        return _cloned(entry, folder), False
     file = folder / entry.file
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -103,6 +106,18 @@ def fetch(entry: Entry, cache: Path) -> tuple[Path, bool]:
             f"{shutil.disk_usage(there).free:,} bytes are free there. "
             "Make room, or set TLCOURSE_CACHE to another folder."
         ) from error
+
+
+def _cloned(entry: Entry, folder: Path) -> Path:
+    """The folder of a set that is cloned by hand, if it is there."""
+    if has_members(folder, entry):
+        return folder
+    raise DownloadError(
+        f"{entry.name} is not downloaded for you: its publisher has it as a git repository, not as a file whose "
+        "sha256 could be checked.\nWhat you can do:\n  - "
+        f"clone it: git clone --depth 1 {entry.repository} {folder}\n  - "
+        f"set TLCOURSE_DATA to a folder with its files in {entry.name}/: {', '.join(entry.members)}"
+    )
 
 
 def _retrieve(entry: Entry, file: Path) -> None:

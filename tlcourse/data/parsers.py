@@ -7,7 +7,7 @@ does not have are cut from the training rows later, by `tlcourse.data.load`.
 import io
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import PurePosixPath
 
 import pandas as pd
@@ -82,6 +82,27 @@ def read_lines(raw: bytes, name: str) -> list[str]:
     return [line for line in map(str.strip, decode(raw, name).split("\n")) if line]
 
 
+def read_json_lines(raw: bytes, name: str, *, what: str, fields: dict[str, type]) -> Iterator[tuple]:
+    """The fields of a JSON object a line, one line at a time.
+
+    Args:
+        raw: the file.
+        name, what: what to call it, and an object in it, in an error.
+        fields: the fields to take and the type of each.
+
+    Raises:
+        DataError: empty, not UTF-8, or a line that is no object with these fields.
+    """
+    for number, line in enumerate(read_lines(raw, name), start=1):
+        try:
+            row = json.loads(line)
+        except ValueError:
+            row = None
+        if not isinstance(row, dict) or not all(isinstance(row.get(field), kind) for field, kind in fields.items()):
+            raise DataError(f"{name}: line {number} is not {what} with {' and '.join(fields)}.")
+        yield tuple(row[field] for field in fields)
+
+
 def _need_all(found: set[str], needed: set[str], where: str) -> None:
     if missing := needed - found:
         raise DataError(f"{where} is not whole: {', '.join(sorted(missing))} missing.")
@@ -126,13 +147,10 @@ def wisesight(files: Files) -> Splits:
 
 
 def _messages(raw: bytes, path: str) -> pd.DataFrame:
-    rows = []
-    for number, line in enumerate(read_lines(raw, path), start=1):
-        try:
-            row = json.loads(line)
-            rows.append((row["texts"].strip(), row["category"]))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise DataError(f"{path}: line {number} is not a message with texts and category.") from error
+    rows = [
+        (text.strip(), sentiment)
+        for text, sentiment in read_json_lines(raw, path, what="a message", fields={"texts": str, "category": str})
+    ]
     return _checked(pd.DataFrame(rows, columns=["text", "sentiment"]), path)
 
 
@@ -243,4 +261,62 @@ def _orchid_words(lines: list[str], at: int, path: str) -> tuple[list[str], list
     raise DataError(f"{path}: line {end + 1} should be word/TAG or //.")
 
 
-PARSERS = {"imdb": imdb, "intents": intents, "orchid": orchid, "wisesight": wisesight, "wongnai": wongnai}
+def thai_wikipedia_qa(files: Files) -> Splits:
+    """Questions on passages of Thai Wikipedia: `train.jsonl`, `valid.jsonl` and `test.jsonl`, a question a line.
+
+    Columns: `text`, the passage, whose questions follow each other; `title` of its article; `question`; `answers`,
+    as SQuAD has them: `{"text": [...], "answer_start": [...], "answer_end": [...]}`, counted in characters of
+    `text`, which is for that reason not stripped.
+    """
+    fields = {"context": str, "title": str, "question": str, "answers": dict}
+    columns = ["text", "title", "question", "answers"]
+    return {
+        PurePosixPath(path).stem: pd.DataFrame(
+            read_json_lines(raw, path, what="a question", fields=fields), columns=columns
+        )
+        for path, raw in files
+    }
+
+
+SOURCE = "ที่มา : "  # before the address of a ThaiGov article
+SPACE = " \t\r\xa0\u200b\ufeff"  # around its lines; str.strip() leaves the zero-width ones
+
+
+def thaigov(files: Files) -> Splits:
+    """News of the Thai government: an article a `.txt` file as published, or the `text` of a line of a `.jsonl` file.
+
+    Columns: `text`, the article with its date and heading; `title`, without the name of the site; `url`. A line that
+    only repeats the one before it (the page has its heading two or three times) and the page's button
+    `พิมพ์` (print) are left out.
+
+    An article is a line with the page's title, a blank line, lines of text, a blank line, and `ที่มา : ` (source)
+    before the address.
+    """
+    articles = []
+    for path, raw in files:
+        if path.endswith(".jsonl"):
+            articles += [_news(text) for (text,) in read_json_lines(raw, path, what="an article", fields={"text": str})]
+        elif raw.strip():
+            articles.append(_news(decode(raw, path)))
+    table = pd.DataFrame(articles, columns=["text", "title", "url"])
+    return {"train": table[table["text"] != ""]}
+
+
+def _news(page: str) -> tuple[str, str, str]:
+    """Text, title and address of an article."""
+    title, *lines = (line.strip(SPACE) for line in page.strip().split("\n"))
+    url = lines.pop().removeprefix(SOURCE) if lines and lines[-1].startswith(SOURCE) else ""
+    lines = [line for line in lines if line not in ("", "พิมพ์")]
+    text = "\n".join(line for line, before in zip(lines, ["", *lines], strict=False) if line != before)
+    return text, re.sub("^รัฐบาลไทย-(ข่าวทำเนียบรัฐบาล-)?", "", title).strip(SPACE), url
+
+
+PARSERS = {
+    "imdb": imdb,
+    "intents": intents,
+    "orchid": orchid,
+    "thai_wikipedia_qa": thai_wikipedia_qa,
+    "thaigov": thaigov,
+    "wisesight": wisesight,
+    "wongnai": wongnai,
+}
