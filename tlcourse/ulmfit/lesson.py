@@ -39,6 +39,8 @@ from tlcourse.ulmfit.model import (
     LanguageModel,
     TextClassifier,
 )
+from tlcourse.ulmfit.pretrain import LanguageModelWithLoss
+from tlcourse.ulmfit.softmax import FullSoftmax
 
 Docs = Sequence[np.ndarray]  # token ids of each text
 
@@ -148,6 +150,7 @@ def fine_tune_language_model(
     bptt: int,
     factor: float = 1.0,
     schedule: Schedule | None = None,
+    softmax: FullSoftmax | None = None,
     seed: int = 42,
     backwards: bool = False,
     progress: bool = True,
@@ -164,6 +167,7 @@ def fine_tune_language_model(
         lr: peak rate of the fastest layer.
         factor: how many times slower each lower layer learns.
         schedule: another one in place of those two.
+        softmax: how to train the softmax, such as ``SampledSoftmax`` for a large vocabulary; in full by default.
         backwards: read each text from its end.
         progress: False shows nothing while training.
 
@@ -177,10 +181,12 @@ def fine_tune_language_model(
     reading = {"bptt": bptt, "backwards": backwards}
     train = LMBatches(docs, batch_size=batch_size, shuffle=True, seed=seed, **reading)
     valid = LMBatches(valid_docs, batch_size=min(batch_size, 16), **reading)
+    with_loss = LanguageModelWithLoss(model, softmax or FullSoftmax())
     learner = make_learner(
-        model,
+        with_loss,
         train,
         valid,
+        loss=with_loss.loss,
         metrics=[Perplexity()],
         grad_clip=0.4,
         cbs=[ActivationRegularisation(alpha=2, beta=1)],
