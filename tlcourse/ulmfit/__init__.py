@@ -3,11 +3,11 @@
 The three stages of Howard and Ruder (2018), «Universal Language Model Fine-tuning for Text Classification»:
 
 1. pretrain a language model on general text (:class:`LanguageModel`, kept with :func:`save_backbone`),
-2. fine-tune it on the task's own text (:func:`load_backbone` fits its words, :func:`fine_tune_language_model`),
+2. fine-tune it on the task's own text (:func:`load_backbone` moves its words, :func:`fine_tune_language_model`),
 3. put a classifier on its encoder and unfreeze it gradually (:class:`TextClassifier`, :func:`fine_tune_classifier`).
 """
 
-from tlcourse.ulmfit.backbone import fit_words, load_backbone, save_backbone
+from tlcourse.ulmfit.backbone import VocabularyReport, load_backbone, map_vocabulary, save_backbone
 from tlcourse.ulmfit.lesson import (
     ALL,
     SIZES,
@@ -57,6 +57,7 @@ __all__ = [
     "Sizes",
     "TextClassifier",
     "VariationalDropout",
+    "VocabularyReport",
     "WeightDropLSTM",
     "build_classifier",
     "class_weights",
@@ -66,13 +67,13 @@ __all__ = [
     "fine_tune_classifier",
     "fine_tune_language_model",
     "finish",
-    "fit_words",
     "forgetting",
     "from_fastai",
     "label_curve",
     "layer_change",
     "lm_perplexity",
     "load_backbone",
+    "map_vocabulary",
     "mean_change",
     "probabilities",
     "save_backbone",
