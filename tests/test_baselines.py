@@ -153,3 +153,28 @@ class TestLabelCurve:
     def test_too_few_labels_for_the_classes(self, train, valid, frame):
         with pytest.raises(DataError, match="n must lie between 3"):
             baselines.label_curve(train[0], frame, label="destination", valid=valid, counts={2: 1})
+
+
+# ------------------------------------------------------------------------------------------------- counting
+def test_bigram_probabilities_add_up_to_one():
+    rng = np.random.default_rng(0)
+    train = rng.integers(0, 6, 200)
+    train[train == 5] = 4  # word 5 is never seen
+    every = np.array([[v, w] for v in range(6) for w in range(6)])
+    losses = [baselines.ngram_losses(train, pair, vocab_size=6) for pair in every]
+    for kind in ("unigram", "bigram"):
+        p = np.exp(-np.array([loss[kind].iloc[0] for loss in losses])).reshape(6, 6)
+        np.testing.assert_allclose(p.sum(1), 1, atol=1e-9)
+
+
+def test_bigram_by_hand():
+    # a b a c: after a came b once and c once; c(a) = 2, N(a) = 2; p(b) = (1 + 1) / (4 + 3)
+    loss = baselines.ngram_losses(np.array([0, 1, 0, 2]), np.array([0, 1]), vocab_size=3, discount=0.5)
+    assert loss["unigram"].iloc[0] == pytest.approx(-np.log(2 / 7))
+    assert loss["bigram"].iloc[0] == pytest.approx(-np.log(0.5 / 2 + 0.5 * 2 / 2 * 2 / 7))
+
+
+@pytest.mark.parametrize("train, valid", [([1], [1, 2]), ([1, 2], [1]), ([1, 2], [1, 9])])
+def test_counting_refuses_what_it_cannot_count(train, valid):
+    with pytest.raises(ValueError, match="below 5"):
+        baselines.ngram_losses(np.array(train), np.array(valid), vocab_size=5)

@@ -129,3 +129,40 @@ def label_curve(
             run = {"method": "linear SVM", "labels": len(chosen), "seed": seed, "accuracy": micro, "macro_f1": macro}
             runs.append(run)
     return pd.DataFrame(runs)
+
+
+def ngram_losses(train: np.ndarray, valid: np.ndarray, *, vocab_size: int, discount: float = 0.75) -> pd.DataFrame:
+    """What counting achieves as a language model: the cross entropy of each token under unigrams and under bigrams.
+
+    Unigrams add one to every count. Bigrams take ``discount`` from every pair that was seen and give what they took to
+    the unigrams: p(w | v) = max(c(v, w) - d, 0) / c(v) + d N(v) / c(v) p(w), where N(v) is the number of different words
+    seen after v (absolute discounting, Ney et al. 1994; Chen and Goodman 1999, equation 8).
+
+    Args:
+        train: token ids to count, (T,), documents one after the other.
+        valid: token ids to predict, each from the one before it, (S,).
+        vocab_size: V; all ids are below it.
+
+    Returns:
+        Columns ``unigram`` and ``bigram``, in nats, a row for each of the S - 1 tokens.
+
+    Raises:
+        ValueError: fewer than two tokens, or an id out of range.
+    """
+    train, valid = np.asarray(train, dtype=np.int64), np.asarray(valid, dtype=np.int64)
+    if min(len(train), len(valid)) < 2 or max(train.max(), valid.max()) >= vocab_size:
+        raise ValueError(f"two tokens at least are needed on both sides, with ids below {vocab_size}")
+    counts = np.bincount(train, minlength=vocab_size)
+    unigram = (counts + 1) / (len(train) + vocab_size)  # (V,)
+    pairs, pair_counts = np.unique(train[:-1] * vocab_size + train[1:], return_counts=True)
+    followed = np.bincount(train[:-1], minlength=vocab_size)  # c(v)
+    different = np.bincount(pairs // vocab_size, minlength=vocab_size)  # N(v)
+
+    before, word = valid[:-1], valid[1:]
+    wanted = before * vocab_size + word
+    place = np.searchsorted(pairs, wanted).clip(max=len(pairs) - 1)
+    seen = np.where(pairs[place] == wanted, pair_counts[place], 0)
+    c = np.maximum(followed[before], 1)
+    back_off = np.where(followed[before] > 0, discount * different[before] / c, 1.0)
+    bigram = np.maximum(seen - discount, 0) / c + back_off * unigram[word]
+    return pd.DataFrame({"unigram": -np.log(unigram[word]), "bigram": -np.log(bigram)})
