@@ -184,6 +184,8 @@ def test_data_at_hand_in_each_place(tmp_path, monkeypatch):
     monkeypatch.setenv("TLCOURSE_CACHE", str(tmp_path / "cache"))
     absent = doctor.data_set(entry)
     assert absent.state == "warn" and "0.6 MB" in absent.found and "data get truevoice" in absent.advice
+    repository = doctor.data_set(data.info("thaigov"))
+    assert repository.state == "warn" and "to be cloned from https://github.com" in repository.found
     assert doctor.data_set(data.info("thai_intents")).found.startswith("embedded")
     assert doctor.data_set(data.info("orchid")).found.startswith("in a package")
 

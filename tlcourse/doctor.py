@@ -266,6 +266,9 @@ def data_set(entry) -> Check:
     except DataError as error:
         found, *advice = str(error).splitlines()
         return Check(name=name, state="fault", found=found, advice=" ".join(advice).strip())
+    if entry.repository:
+        found = f"not here yet; to be cloned from {entry.repository}"
+        return Check(name=name, state="warn", found=found, advice=f"`tlcourse data get {entry.name}` says how")
     return Check(
         name=name,
         state="warn",
