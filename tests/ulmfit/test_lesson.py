@@ -209,9 +209,7 @@ class TestFineTuneClassifier:
         recipe = replace(QUICK, **changes)
         model = ulmfit.build_classifier(source, 3, recipe, seed=seed)
         before = weights(model)
-        history = ulmfit.fine_tune_classifier(
-            model, docs, labels, valid, recipe=recipe, seed=seed, backwards=backwards
-        )
+        history = ulmfit.fine_tune_classifier(model, docs, labels, valid, recipe=recipe, seed=seed, backwards=backwards)
         return model, history, before
 
     def test_it_learns(self, language_model):
@@ -500,7 +498,8 @@ class TestLabelCurve:
 
     def test_runs(self, language_model):
         quick = replace(QUICK, epochs=1)
-        runs = ulmfit.label_curve(language_model, DOCS, FRAME, counts={6: 2, ALL: 1}, recipe=quick, **self.how)
+        sources = {"transferred": language_model}
+        runs = ulmfit.label_curve(sources, DOCS, FRAME, counts={6: 2, ALL: 1}, recipe=quick, **self.how)
         assert list(runs.columns) == ["method", "labels", "seed", "accuracy", "macro_f1"]
         assert runs["method"].tolist() == ["scratch", "transferred"] * 3
         assert runs["labels"].tolist() == [6] * 4 + [60] * 2 and runs["seed"].tolist() == [0, 0, 1, 1, 0, 0]
@@ -517,15 +516,22 @@ class TestLabelCurve:
         monkeypatch.setattr(lesson, "few_label_run", run)
         few, full = replace(QUICK, epochs=9), replace(QUICK, epochs=2, schedule="constant")
         seen = []
-        ulmfit.label_curve(
-            language_model, DOCS, FRAME, counts={6: 1, 60: 1}, recipe=few, full_recipe=full,
+        other = ulmfit.LanguageModel(TINY)
+        runs = ulmfit.label_curve(
+            {"with stage 1": language_model, "without": other}, DOCS, FRAME, counts={6: 1, 60: 1}, recipe=few,
+            full_recipe=full, trained={"without": ulmfit.build_classifier(other, 3)},
             progress=lambda runs: seen.extend(runs) or runs, **self.how,
         )  # fmt: skip
+        assert runs["method"].tolist() == ["scratch", "with stage 1", "without"] * 2
+        assert (
+            runs["accuracy"].tolist()[:5] == [0.0] * 5 and runs["accuracy"].iloc[5] > 0
+        )  # that one was trained before
         assert seen == [(6, 0), (60, 0)]
         plain = {"factor": 1.0, "unfreezing": "all"}
         assert given == [
             (TINY, 6, 0, replace(few, **plain)),
             (language_model, 6, 0, few),
+            (other, 6, 0, few),
             (TINY, 60, 0, replace(full, **plain)),
             (language_model, 60, 0, full),
         ]

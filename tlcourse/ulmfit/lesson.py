@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tlcourse import profile
+from tlcourse import data, profile
 from tlcourse.data import labelled_subset
-from tlcourse.text import BOS, ClassificationBatches, LMBatches, Vocab
+from tlcourse.text import BOS, ClassificationBatches, LMBatches, Vocab, tokenise
 from tlcourse.training import (
     ActivationRegularisation,
     Perplexity,
@@ -136,6 +136,15 @@ class Recipe:
     def learning_rate(self) -> Schedule:
         """The schedule, a function of the step."""
         return SCHEDULES[self.schedule]()
+
+
+def task_words(name: str) -> list[str]:
+    """The words of a task's training text that its vocabulary holds (seen twice or more); no labels, no test texts."""
+    task = data.load(name, fallback="thai_intents")
+    texts = task.train["text"].tolist()
+    if "unlabelled" in task.splits:
+        texts += task.unlabelled["text"].tolist()
+    return Vocab.build(tokenise(texts, progress=False), min_count=2).words[len(Vocab.SPECIALS) :]
 
 
 # ------------------------------------------------------------------------------------- stage 2: language model
@@ -329,9 +338,7 @@ def layer_change(before: dict[str, Tensor], after: dict[str, Tensor]) -> dict[st
 
 
 @torch.no_grad()
-def word_importance(
-    model: TextClassifier, token_ids: Sequence[int], *, target: int | None = None
-) -> np.ndarray:
+def word_importance(model: TextClassifier, token_ids: Sequence[int], *, target: int | None = None) -> np.ndarray:
     """What each token does for the decision: the drop in the class's probability when the token is left out.
 
     Args:
@@ -387,7 +394,7 @@ def score(model: TextClassifier, valid: tuple[Docs, np.ndarray]) -> dict[str, fl
 
 
 def label_curve(
-    source: LanguageModel,
+    sources: Mapping[str, LanguageModel],
     docs: Docs,
     frame: pd.DataFrame,
     *,
@@ -396,34 +403,36 @@ def label_curve(
     counts: Mapping[int, int],
     recipe: Recipe,
     full_recipe: Recipe | None = None,
-    trained: TextClassifier | None = None,
+    trained: Mapping[str, TextClassifier] | None = None,
     progress: Callable[[list], Iterable] = iter,
 ) -> pd.DataFrame:
     """Scratch against transferred classifiers, by the number of labels.
 
     Args:
-        source: the language model to transfer from; scratch has its sizes and fresh weights.
+        sources: the language models to transfer from, by method, all of one size; ``scratch`` has that size and fresh
+            weights.
         docs: token ids of the rows of ``frame``, in their order.
         frame: the labelled training rows; column ``label`` is categorical.
         valid: texts and labels to score on.
         counts: how many seeds to run for each number of labels; more labels than there are means all.
         recipe: for the transferred runs; scratch runs train all layers at one rate from the start.
         full_recipe: for all labels, which make many steps an epoch.
-        trained: the transferred classifier of the first seed on all labels, where there is one already.
+        trained: classifiers of the first seed on all labels, by method, where there are such already.
         progress: wraps the list of runs; ``tqdm`` shows a bar.
 
     Returns:
         A row a run: ``method``, ``labels``, ``seed``, ``accuracy``, ``macro_f1``.
     """
-    rows = []
+    rows, trained = [], trained or {}
+    config = next(iter(sources.values())).config
     for n, seed in progress([(n, seed) for n, seeds in counts.items() for seed in range(seeds)]):
         how = recipe if n < len(frame) else full_recipe or recipe
-        scratch = replace(how, factor=1.0, unfreezing="all")
         n = min(n, len(frame))
-        for method, start, chosen in (("scratch", source.config, scratch), ("transferred", source, how)):
-            if trained is not None and method == "transferred" and n == len(frame) and seed == 0:
-                scores = score(trained, valid)
+        for method, start in {"scratch": config, **sources}.items():
+            if method in trained and n == len(frame) and seed == 0:
+                scores = score(trained[method], valid)
             else:
+                chosen = replace(how, factor=1.0, unfreezing="all") if method == "scratch" else how
                 run = few_label_run(start, docs, frame, label=label, valid=valid, n=n, seed=seed, recipe=chosen)
                 scores = run[1]
             rows.append({"method": method, "labels": n, "seed": seed, **scores})
