@@ -134,9 +134,9 @@ def label_curve(
 def ngram_losses(train: np.ndarray, valid: np.ndarray, *, vocab_size: int, discount: float = 0.75) -> pd.DataFrame:
     """What counting achieves as a language model: the cross entropy of each token under unigrams and under bigrams.
 
-    Unigrams add one to every count. Bigrams take ``discount`` from every pair that was seen and give what they took to
-    the unigrams: p(w | v) = max(c(v, w) - d, 0) / c(v) + d N(v) / c(v) p(w), where N(v) is the number of different words
-    seen after v (absolute discounting, Ney et al. 1994; Chen and Goodman 1999, equation 8).
+    Unigrams add one to every count. Bigrams take ``discount`` from every pair that was seen and give what they took
+    to the unigrams: p(w | v) = max(c(v, w) - d, 0) / c(v) + d N(v) / c(v) p(w), where N(v) is the number of different
+    words seen after v (absolute discounting, Ney et al. 1994; Chen and Goodman 1999).
 
     Args:
         train: token ids to count, (T,), documents one after the other.

@@ -121,6 +121,48 @@ def build_parser() -> argparse.ArgumentParser:
     command = add("get", data_get, "download a data set, or find it at hand, and show its splits", to=actions)
     command.add_argument("name")
 
+    wiki = add_actions(add("wiki", wiki_status, "a Wikipedia, from its dump to token ids (default: what is there)"))
+    for name, handler, text in (
+        ("fetch", wiki_fetch, "download the dump; an interrupted download goes on"),
+        ("extract", wiki_extract, "turn a dump into clean articles, compressed JSON lines; goes on where it stopped"),
+        ("tokens", wiki_tokens, "segment the articles, make a vocabulary and token ids; goes on where it stopped"),
+    ):
+        command = add(name, handler, text, to=wiki)
+        command.add_argument("--language", default="th", help="code of the Wikipedia (default: th)")
+        command.add_argument("--folder", type=Path, help="where all of it is kept (default: in the cache)")
+        if name == "fetch":
+            command.add_argument("--date", default="latest", help="of the dump, YYYYMMDD (default: the latest)")
+        if name == "extract":
+            command.add_argument("dump", nargs="?", type=Path, help="default: the dump that was fetched")
+            command.add_argument("--hub", metavar="CONFIG", help="from the Hugging Face hub, such as 20231101.th")
+            command.add_argument("--min-characters", type=int, default=200, help="shorter ones are left out")
+        if name == "tokens":
+            command.add_argument("articles", nargs="*", type=Path, help="folders (default: what was extracted)")
+            command.add_argument("--vocab", type=int, default=60_000, help="words, special tokens included")
+            command.add_argument("--min-count", type=int, default=2, help="how often a word must occur")
+        if name != "fetch":
+            command.add_argument("--workers", type=int, help="processes (default: one a core)")
+
+    command = add("pretrain", pretrain, "pretrain a language model on token ids; goes on where it stopped")
+    command.add_argument("corpus", nargs="?", type=Path, help="folder (default: what `tlcourse wiki tokens` made)")
+    command.add_argument("--language", default="th", help="of the default corpus (default: th)")
+    add_output(command, Path("backbone"), "folder")
+    command.add_argument("--recipe", default="small", help="tiny, small or thai2fit (default: small)")
+    for name, kind in {
+        "softmax": str,
+        "optimiser": str,
+        "epochs": int,
+        "lr": float,
+        "batch-size": int,
+        "bptt": int,
+    }.items():
+        command.add_argument(f"--{name}", type=kind, help="in place of the recipe's")
+    command.add_argument("--seed", type=int, help="default: the recipe's")
+    command.add_argument("--every", type=int, default=500, help="steps between checkpoints (default: 500)")
+    command.add_argument("--tensorboard", action="store_true", help="write events for TensorBoard, too")
+    command.add_argument("--restart", action="store_true", help="start over and replace what is in the folder")
+    add_profile(command)
+
     actions = add_actions(add("claims", claims_list, "what the course claims"))
     add("list", claims_list, "list the ledger (the default)", to=actions)
     command = add("results", claims_results, "write the results page from the recorded runs", to=actions)
@@ -294,6 +336,109 @@ def data_get(options: argparse.Namespace) -> int:
     print(f"{dataset.name}, from: {dataset.source}")
     splits = dataset.splits.items()
     show_table([(name, f"{len(frame):,} rows", ", ".join(frame.columns)) for name, frame in splits])
+    return 0
+
+
+# -------------------------------------------------------------------------------------- a Wikipedia, a backbone
+
+
+def wiki_folder(options: argparse.Namespace) -> Path:
+    """Where the dump, the articles and the token ids of a Wikipedia are kept."""
+    from tlcourse.data.wikipedia import default_folder
+
+    return getattr(options, "folder", None) or default_folder(getattr(options, "language", "th"))
+
+
+def wiki_status(options: argparse.Namespace) -> int:
+    """``tlcourse wiki``: what is there, and the next step."""
+    folder = wiki_folder(options)
+    dump = newest_dump(folder)
+    steps = [
+        ("fetch", dump, dump is not None),
+        ("extract", folder / "articles", (folder / "articles" / "articles.json").exists()),
+        ("tokens", folder / "tokens", (folder / "tokens" / "corpus.json").exists()),
+    ]
+    show_table([(name, "begun" if there else "not yet", str(path or folder)) for name, path, there in steps])
+    return 0
+
+
+def wiki_fetch(options: argparse.Namespace) -> int:
+    """``tlcourse wiki fetch``."""
+    from tlcourse.data import wikipedia
+
+    print(wikipedia.fetch(options.language, date=options.date, folder=wiki_folder(options)))
+    return 0
+
+
+def wiki_extract(options: argparse.Namespace) -> int:
+    """``tlcourse wiki extract``."""
+    from tlcourse.data import wikipedia
+
+    folder = wiki_folder(options)
+    target, least = folder / "articles", options.min_characters
+    if options.hub:
+        report = wikipedia.from_hub(target, config=options.hub, min_characters=least)
+    else:
+        dump = options.dump or newest_dump(folder)
+        if dump is None:
+            raise FileNotFoundError(f"no dump in {folder}: `tlcourse wiki fetch` downloads it, or name a file")
+        report = wikipedia.extract(
+            dump, target, language=options.language, min_characters=least, workers=options.workers
+        )
+    print(f"{report}\n{target}")
+    return 0
+
+
+def wiki_tokens(options: argparse.Namespace) -> int:
+    """``tlcourse wiki tokens``."""
+    from tlcourse.text.corpus import build_corpus
+
+    folder = wiki_folder(options)
+    corpus = build_corpus(
+        options.articles or [folder / "articles"],
+        folder / "tokens",
+        language=options.language,
+        max_vocab=options.vocab,
+        min_count=options.min_count,
+        workers=options.workers,
+    )
+    splits = {"train": corpus.train} | ({"valid": corpus.valid} if corpus.valid else {})
+    rows = [("split", "documents", "tokens", "unknown words")]
+    rows += [(name, f"{s.documents:,}", f"{len(s):,}", f"{s.unknown:.2%}") for name, s in splits.items()]
+    show_table(rows)
+    for row in corpus.coverage:
+        print(f"the {row['words']:,} most frequent words are {row['share']:.1%} of the text")
+    print(folder / "tokens")
+    return 0
+
+
+def newest_dump(folder: Path) -> Path | None:
+    """The latest dump in a folder, by the date in its name."""
+    return max(folder.glob("*-pages-articles*.xml*"), default=None, key=lambda path: path.name)
+
+
+def pretrain(options: argparse.Namespace) -> int:
+    """``tlcourse pretrain``."""
+    from dataclasses import replace
+
+    folder = options.corpus or wiki_folder(options) / "tokens"
+    where = set_profile(options.profile)
+    from tlcourse.text.corpus import Corpus
+    from tlcourse.ulmfit import RECIPES
+    from tlcourse.ulmfit import pretrain as train
+
+    if options.recipe not in RECIPES:
+        raise ValueError(f"no recipe {options.recipe!r}; there are {', '.join(RECIPES)}")
+    names = ("softmax", "optimiser", "epochs", "lr", "batch_size", "bptt", "seed")
+    changes = {name: value for name in names if (value := getattr(options, name)) is not None}
+    recipe = replace(RECIPES[options.recipe], **changes)
+    corpus = Corpus.open(folder)
+    print(f"{where}; {len(corpus.train):,} tokens, {len(corpus.vocab):,} words\n{recipe}")
+    _, history = train(
+        corpus, options.output, recipe, every=options.every, resume=not options.restart, tensorboard=options.tensorboard
+    )
+    print(history.to_string(index=False))
+    print(options.output / "backbone.safetensors")
     return 0
 
 

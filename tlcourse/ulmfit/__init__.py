@@ -2,12 +2,25 @@
 
 The three stages of Howard and Ruder (2018), «Universal Language Model Fine-tuning for Text Classification»:
 
-1. pretrain a language model on general text (:class:`LanguageModel`, kept with :func:`save_backbone`),
+1. pretrain a language model on general text (:func:`pretrain`, :func:`general_backbone`),
 2. fine-tune it on the task's own text (:func:`load_backbone` moves its words, :func:`fine_tune_language_model`),
 3. put a classifier on its encoder and unfreeze it gradually (:class:`TextClassifier`, :func:`fine_tune_classifier`).
 """
 
+import tlcourse.training  # noqa: F401, first: it silences a warning of fastai's
 from tlcourse.ulmfit.backbone import VocabularyReport, load_backbone, map_vocabulary, save_backbone
+from tlcourse.ulmfit.general import (
+    GENERAL,
+    GeneralSizes,
+    frequency_bands,
+    general_backbone,
+    general_corpus,
+    general_texts,
+    mini_dump,
+    race,
+    token_losses,
+    tokens_per_second,
+)
 from tlcourse.ulmfit.lesson import (
     ALL,
     SIZES,
@@ -27,6 +40,7 @@ from tlcourse.ulmfit.lesson import (
     mean_change,
     probabilities,
     short_language_model,
+    task_words,
     without_dropconnect,
     word_importance,
 )
@@ -42,18 +56,29 @@ from tlcourse.ulmfit.model import (
     WeightDropLSTM,
     concat_pool,
 )
+from tlcourse.ulmfit.pretrain import RECIPES, LanguageModelWithLoss, Pretraining, pretrain
 from tlcourse.ulmfit.published import from_fastai
+from tlcourse.ulmfit.softmax import AdaptiveSoftmax, ChunkedSoftmax, FullSoftmax, SampledSoftmax, linear_cross_entropy
 
 __all__ = [
     "ALL",
     "AWDLSTM",
     "CLASSIFIER_DROPOUTS",
+    "GENERAL",
+    "RECIPES",
     "SIZES",
     "AWDLSTMConfig",
+    "AdaptiveSoftmax",
+    "ChunkedSoftmax",
     "Dropouts",
     "EmbeddingDropout",
+    "FullSoftmax",
+    "GeneralSizes",
     "LanguageModel",
+    "LanguageModelWithLoss",
+    "Pretraining",
     "Recipe",
+    "SampledSoftmax",
     "Sizes",
     "TextClassifier",
     "VariationalDropout",
@@ -68,16 +93,27 @@ __all__ = [
     "fine_tune_language_model",
     "finish",
     "forgetting",
+    "frequency_bands",
     "from_fastai",
+    "general_backbone",
+    "general_corpus",
+    "general_texts",
     "label_curve",
     "layer_change",
+    "linear_cross_entropy",
     "lm_perplexity",
     "load_backbone",
     "map_vocabulary",
     "mean_change",
+    "mini_dump",
+    "pretrain",
     "probabilities",
+    "race",
     "save_backbone",
     "short_language_model",
+    "task_words",
+    "token_losses",
+    "tokens_per_second",
     "without_dropconnect",
     "word_importance",
 ]

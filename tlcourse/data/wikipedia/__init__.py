@@ -9,13 +9,14 @@
 from tlcourse.data.wikipedia.articles import Report, extract, from_hub, read_articles
 from tlcourse.data.wikipedia.dump import DumpError, Page, Site, pages, read_site
 from tlcourse.data.wikipedia.markup import plain_text
-from tlcourse.data.wikipedia.source import fetch
+from tlcourse.data.wikipedia.source import default_folder, fetch
 
 __all__ = [
     "DumpError",
     "Page",
     "Report",
     "Site",
+    "default_folder",
     "extract",
     "fetch",
     "from_hub",

@@ -24,6 +24,17 @@ _DATE = re.compile(r"latest|\d{8}")
 _TIMEOUT = (5, 30)  # seconds to connect, and to wait for an answer
 
 
+def default_folder(language: str = "th") -> Path:
+    """Where a Wikipedia's dump, articles and token ids are kept if no other folder is named: in the cache.
+
+    Raises:
+        ValueError: no language code.
+    """
+    if not _LANGUAGE.fullmatch(language):
+        raise ValueError(f"{language!r} is no language code of a Wikipedia; it is like 'th', 'simple' or 'zh-yue'")
+    return cache_folder() / "wikipedia" / language
+
+
 def fetch(
     language: str = "th",
     *,
@@ -40,7 +51,7 @@ def fetch(
     Args:
         language: code of the Wikipedia, as in its address.
         date: of the dump, YYYYMMDD, or the latest.
-        folder: where to keep the file; None for the cache.
+        folder: where to keep the file; None for `default_folder`.
         mirror: an address with the same folders as Wikimedia's.
         progress: show a bar.
 
@@ -49,14 +60,12 @@ def fetch(
         DownloadError: there is no such dump, it is not finished yet, the server cannot be reached, or the disk is full.
         ChecksumError: what came is not what was published; nothing of it is kept.
     """
-    if not _LANGUAGE.fullmatch(language):
-        raise ValueError(f"{language!r} is no language code of a Wikipedia; it is like 'th', 'simple' or 'zh-yue'")
+    folder = Path(folder) if folder else default_folder(language)
     if not _DATE.fullmatch(date):
         raise ValueError(f"{date!r} is no date of a dump; it is like '20251101', or 'latest'")
     wiki = language.replace("-", "_") + "wiki"
     name, sha1 = _published(f"{mirror}/{wiki}/{date}/{wiki}-{date}-sha1sums.txt", wiki, mirror)
     address = f"{mirror}/{wiki}/{name.split('-')[1]}/{name}"
-    folder = Path(folder) if folder else cache_folder() / "wikipedia"
     file, part = folder / name, folder / f"{name}.part"
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,262 @@
+"""General Thai for the lessons: the text at hand, a backbone of it, and what to measure of a language model."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from fastai.callback.core import Callback as TrainingCallback
+from torch.nn import functional as F
+
+from tlcourse import data, profile
+from tlcourse.data import wikipedia
+from tlcourse.text import LMBatches, Vocab
+from tlcourse.text.corpus import Corpus, build_corpus
+from tlcourse.training import fit, make_learner, perplexity, schedules
+from tlcourse.ulmfit.model import AWDLSTMConfig, Dropouts, LanguageModel
+from tlcourse.ulmfit.pretrain import LanguageModelWithLoss, Pretraining, pretrain
+from tlcourse.ulmfit.softmax import FullSoftmax
+
+
+@dataclass(frozen=True)
+class GeneralSizes:
+    """How large the pretraining lesson is.
+
+    Attributes:
+        sources: data sets of general Thai; those that cannot be had are left out. ORCHID and the articles that ship
+            with the course are always read.
+        characters: how much of each set to read at most.
+        max_vocab: words of the backbone, special tokens included.
+        recipe: how the backbone is pretrained.
+        wide_vocab: width of the softmaxes that are compared.
+        race_tokens: how many tokens each of them reads, five times over.
+    """
+
+    sources: tuple[str, ...]
+    characters: int
+    max_vocab: int
+    recipe: Pretraining
+    wide_vocab: int
+    race_tokens: int
+
+
+GENERAL = {
+    "smoke": GeneralSizes(
+        sources=(), characters=150_000, max_vocab=3000, wide_vocab=6000, race_tokens=1500,
+        recipe=Pretraining(
+            emb_dim=64, hidden_dim=96, n_layers=2, dropout=0.1, samples=500,
+            epochs=2, lr=2e-2, batch_size=16, bptt=35,
+        ),
+    ),
+    "laptop": GeneralSizes(
+        sources=("thaigov", "thai_wikipedia_qa"), characters=6_000_000, max_vocab=12_000, wide_vocab=60_000,
+        race_tokens=20_000,
+        recipe=Pretraining(
+            emb_dim=128, hidden_dim=320, n_layers=3, dropout=0.2, samples=1500,
+            epochs=1, lr=8e-3, batch_size=40, bptt=50,
+        ),
+    ),
+    "gpu": GeneralSizes(
+        sources=("thaigov", "thai_wikipedia_qa"), characters=10**10, max_vocab=60_000, wide_vocab=60_000,
+        race_tokens=200_000,
+        recipe=Pretraining(
+            emb_dim=400, hidden_dim=1150, n_layers=3, dropout=0.5, samples=8000,
+            epochs=10, lr=4e-3, batch_size=128, bptt=70,
+        ),
+    ),
+}  # fmt: skip
+
+
+# ---------------------------------------------------------------------------------------------------- the text
+def mini_dump() -> Path:
+    """A small Thai MediaWiki export that ships with the course: the format of the real dumps, texts of our own."""
+    return data.shipped() / "wikipedia" / "thwiki-mini-pages-articles.xml"
+
+
+def wikipedia_texts() -> list[str]:
+    """Articles, title first: of Thai Wikipedia where it was extracted, else of the dump that ships with the course."""
+    extracted = wikipedia.default_folder("th") / "articles"
+    if (extracted / "articles.json").exists():
+        return [f"{row['title']}\n{row['text']}" for row in wikipedia.read_articles(extracted)]
+    articles = (page for page in wikipedia.pages(mini_dump()) if page.namespace == 0 and not page.redirect)
+    texts = (f"{page.title}\n{wikipedia.plain_text(page.wikitext, language='th')}" for page in articles)
+    return list(dict.fromkeys(texts))
+
+
+def general_texts(sizes: GeneralSizes) -> dict[str, list[str]]:
+    """General Thai by its source: Wikipedia, ORCHID, and those of ``sizes.sources`` that can be had."""
+    texts = {"wikipedia": wikipedia_texts(), "orchid": data.load("orchid").texts()}
+    for name in sizes.sources:
+        try:
+            texts[name] = data.load(name).texts()
+        except data.DownloadError as error:
+            print(f"Going on without {name}. {error}")
+    return {name: up_to(some, sizes.characters) for name, some in texts.items()}
+
+
+def up_to(texts: Sequence[str], characters: int) -> list[str]:
+    """The first texts, as many as begin within so many characters."""
+    ends = np.cumsum([len(text) for text in texts])
+    return list(texts[: int(np.searchsorted(ends, characters)) + 1])
+
+
+def general_corpus(sizes: GeneralSizes, texts: Mapping[str, Sequence[str]] | None = None) -> Corpus:
+    """The general text as token ids, kept in the cache; its vocabulary has the words of the classifier's task.
+
+    A word of the task that general text never uses stays out: nothing could be learned of it here.
+    """
+    from tlcourse.ulmfit.lesson import SIZES, task_words
+
+    texts = general_texts(sizes) if texts is None else texts
+    place = fingerprint(sizes.max_vocab, sizes.characters, sorted(texts))
+    return build_corpus(
+        [text for some in texts.values() for text in some],
+        data.cache_folder() / "general" / place,
+        max_vocab=sizes.max_vocab,
+        must_have=task_words(profile.choose(SIZES).data),
+        valid=0.02,
+    )
+
+
+def general_backbone(sizes: GeneralSizes | None = None, corpus: Corpus | None = None, *, progress: bool = True) -> Path:
+    """The backbone of the lessons, a file for :func:`load_backbone`: from the cache, or else pretrained now.
+
+    Beside it stands ``metrics.csv``. An interrupted pretraining goes on where it stopped.
+    """
+    sizes = sizes or profile.choose(GENERAL)
+    corpus = corpus or general_corpus(sizes)
+    place = fingerprint(asdict(sizes.recipe), corpus.vocab.digest, corpus.train.header["sha256"])
+    folder = corpus.folder / f"backbone-{place}"
+    path = folder / "backbone.safetensors"
+    if not path.exists():
+        print(f"Pretraining on {len(corpus.train):,} tokens of general Thai, once: it is kept in the cache.")
+        pretrain(corpus, folder, sizes.recipe, progress=progress)
+    return path
+
+
+def fingerprint(*settings: object) -> str:
+    """Eight hexadecimal digits that differ when a setting does."""
+    return hashlib.sha256(json.dumps(settings, ensure_ascii=False).encode()).hexdigest()[:8]
+
+
+# ------------------------------------------------------------------------------------------------- measurements
+@torch.no_grad()
+def token_losses(model: LanguageModel, docs: Sequence[np.ndarray] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Each token that was to be predicted, and its cross entropy in nats: two arrays (tokens,)."""
+    device = next(model.parameters()).device
+    was_training = model.training
+    model.eval().reset()
+    targets, losses = [], []
+    for x, y in LMBatches(docs, batch_size=16, bptt=70):
+        logits = model(x.to(device)).flatten(0, 1).float()  # (N, V)
+        losses.append(F.cross_entropy(logits, y.to(device).flatten(), reduction="none").cpu().numpy())
+        targets.append(y.flatten().numpy())
+    model.reset()
+    model.train(was_training)
+    return np.concatenate(targets), np.concatenate(losses)
+
+
+def frequency_bands(
+    targets: np.ndarray, losses: np.ndarray, *, edges: Sequence[int] = (100, 1000, 5000)
+) -> pd.DataFrame:
+    """Perplexity by how frequent the word is: rows ``band``, ``perplexity``, ``share`` of the tokens.
+
+    Args:
+        targets, losses: from :func:`token_losses`; ids follow frequency, special tokens first.
+        edges: ranks at which bands end.
+    """
+    specials = len(Vocab.SPECIALS)
+    ranks = targets - specials  # the most frequent word has rank 0
+    limits = [0, *edges, np.inf]
+    names = [f"rank {low + 1:,} to {high:,.0f}" for low, high in pairwise(limits)]
+    names[-1] = f"beyond rank {edges[-1]:,}"
+    rows = []
+    for name, (low, high) in zip(names, pairwise(limits), strict=True):
+        here = (ranks >= low) & (ranks < high)
+        if here.any():
+            rows.append({"band": name, "perplexity": perplexity(losses[here].mean()), "share": here.mean()})
+    return pd.DataFrame(rows)
+
+
+class Stopwatch(TrainingCallback):
+    """The seconds of each epoch's training, without its validation."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+
+    def before_train(self) -> None:
+        self.started = time.perf_counter()
+
+    def after_train(self) -> None:
+        self.seconds.append(time.perf_counter() - self.started)
+
+
+def race(
+    corpus: Corpus,
+    softmaxes: Mapping[str, FullSoftmax],
+    *,
+    width: int,
+    tokens: int,
+    dim: int = 64,
+    epochs: int = 5,
+    lr: float = 1e-2,
+    seed: int = 42,
+    progress: Callable[[Iterable], Iterable] = iter,
+) -> pd.DataFrame:
+    """The same small language model trained through several softmaxes, on the same tokens in the same order.
+
+    Args:
+        softmaxes: by name.
+        width: of the softmax; the words beyond the corpus's own never occur, and cost as much as any.
+        tokens: to read in each epoch.
+
+    Returns:
+        A row an epoch: ``method``, ``tokens`` read, ``seconds`` trained, validation ``perplexity`` over all words.
+    """
+    rows = []
+    for name, softmax in progress(softmaxes.items()):
+        profile.seed_everything(seed)
+        config = AWDLSTMConfig(width, dim, 2 * dim, 2, dropouts=Dropouts() * 0.1)
+        model = LanguageModelWithLoss(LanguageModel(config), softmax)
+        train = LMBatches(corpus.train.ids[:tokens], batch_size=20, bptt=35)
+        valid = LMBatches(corpus.valid.ids[:tokens], batch_size=20, bptt=35)
+        watch = Stopwatch()
+        learner = make_learner(model, train, valid, loss=model.loss, grad_clip=0.4, cbs=[watch])
+        history = fit(learner, epochs, lr=lr, schedule=schedules.one_cycle(), progress=False)
+        read = sum(x.numel() for x, _ in train)
+        for epoch, (loss, seconds) in enumerate(zip(history["valid_loss"], np.cumsum(watch.seconds), strict=True), 1):
+            row = {"method": name, "tokens": epoch * read, "seconds": seconds, "perplexity": perplexity(loss)}
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def tokens_per_second(config: AWDLSTMConfig, softmax: FullSoftmax, *, batch_size: int, bptt: int, steps: int) -> float:
+    """Training speed of a language model on random tokens: forward, backward and an Adam step."""
+    device = profile.current().device
+    torch.manual_seed(0)
+    model = LanguageModelWithLoss(LanguageModel(config), softmax).to(device).train()
+    optimiser = torch.optim.Adam(model.parameters(), lr=1e-3)
+    batch = torch.randint(4, config.vocab_size, (2, batch_size, bptt), device=device)
+    for step in range(steps + 1):
+        if step == 1:  # the first step allocates
+            wait_for(device)
+            started = time.perf_counter()
+        model.loss(model(batch[0]), batch[1]).backward()
+        optimiser.step()
+        optimiser.zero_grad()
+    wait_for(device)
+    return steps * batch_size * bptt / (time.perf_counter() - started)
+
+
+def wait_for(device: torch.device) -> None:
+    """A GPU computes on while Python goes ahead: wait until it has finished."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
