@@ -76,7 +76,7 @@ def open_texts(
         raise TypeError("texts must be a list of texts; a folder of articles is a pathlib.Path")
     folders = [texts] if isinstance(texts, Path) else texts
     if isinstance(folders, list | tuple) and folders and all(isinstance(folder, Path) for folder in folders):
-        headers = [_articles_header(folder, language) for folder in folders]
+        headers = list(map(_articles_header, folders, itertools.repeat(language)))
         read = itertools.chain.from_iterable(map(_read_articles, folders, headers))
         sources = [{key: header.get(key) for key in ("source", "licence", "complete")} for header in headers]
         return read, sum(header.get("characters", 0) for header in headers) or None, sources
@@ -88,7 +88,7 @@ def _articles_header(folder: Path, language: str) -> dict[str, Any]:
     header = read_header(folder / "articles.json", ARTICLES)
     if header.get("language") != language:
         raise CorpusError(
-            f"the articles in {folder} are in {header.get('language')!r}: say language=, not {language!r}"
+            f"the articles of {folder} are in {header.get('language')!r}, not in {language!r}: pass language="
         )
     if not header.get("complete"):
         warnings.warn(
@@ -113,9 +113,7 @@ def _read_articles(folder: Path, header: dict[str, Any]) -> Iterator[str]:
                     found += 1
                     yield text
         except (gzip.BadGzipFile, EOFError, zlib.error, ValueError, TypeError, KeyError) as error:
-            raise CorpusError(
-                f"{file} is damaged after article {found:,} of its folder: {error!r:.99}. {again}"
-            ) from error
+            raise CorpusError(f"{file} is damaged after article {found:,}: {error!r:.99}. {again}") from error
     if header.get("complete") and found != header.get("articles"):
         raise CorpusError(f"{folder} holds {found:,} articles, its header tells of {header.get('articles')}. {again}")
 
