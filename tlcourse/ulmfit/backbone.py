@@ -97,19 +97,30 @@ def build(weights: Mapping[str, Tensor], config: AWDLSTMConfig, *, source: str |
     Raises:
         ValueError: the weights are not those of a language model of these sizes.
     """
-    with torch.device("meta"):  # shapes only
-        expected = LanguageModel(config).state_dict()
+    expected = _shapes(config)
     for name in sorted(expected.keys() | weights.keys()):
         if name not in weights:
             raise ValueError(f"{source} is not the language model it should be: it lacks {name}")
         if name not in expected:
             raise ValueError(f"{source} is not the language model it should be: {name} has no place in one")
-        found, wanted = tuple(weights[name].shape), tuple(expected[name].shape)
-        if found != wanted:
-            raise ValueError(f"{source}: {name} has the shape {found}, and {wanted} by the other sizes")
+        if (found := tuple(weights[name].shape)) != expected[name]:
+            raise ValueError(f"{source}: {name} has the shape {found}, and {expected[name]} by the other sizes")
     model = LanguageModel(config)
     model.load_state_dict(weights)
     return model
+
+
+def _shapes(config: AWDLSTMConfig) -> dict[str, tuple[int, ...]]:
+    """The shape of each weight of a language model."""
+    shapes = {
+        "encoder.embedding.weight": (config.vocab_size, config.emb_dim),
+        "decoder_bias": (config.vocab_size,),
+    }
+    for layer, (n_in, n_out) in enumerate(config.layer_dims()):  # four gates to each unit
+        rnn = f"encoder.rnns.{layer}"
+        shapes |= {f"{rnn}.weight_ih_l0": (4 * n_out, n_in), f"{rnn}.weight_hh_l0": (4 * n_out, n_out)}
+        shapes |= {f"{rnn}.bias_ih_l0": (4 * n_out,), f"{rnn}.bias_hh_l0": (4 * n_out,)}
+    return shapes
 
 
 # ---------------------------------------------------------------------------------------- another vocabulary
