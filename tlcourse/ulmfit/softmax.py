@@ -152,8 +152,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
     """Computes the gradients with the loss, chunk by chunk, and keeps them instead of the logits."""
 
     @staticmethod
-    def forward(ctx, hidden: Tensor, targets: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        wanted = any(ctx.needs_input_grad)
+    def forward(ctx, hidden: Tensor, targets: Tensor, weight: Tensor, bias: Tensor, wanted: bool) -> Tensor:
         grads = [torch.zeros_like(t, dtype=torch.float32) for t in (hidden, weight, bias)] if wanted else []
         loss = hidden.new_zeros((), dtype=torch.float32)
         for start in range(0, len(hidden), CHUNK):
@@ -175,7 +174,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         hidden, weight, bias = (
             (grad * grad_loss).to(dtype) for grad, dtype in zip(ctx.saved_tensors, ctx.dtypes, strict=True)
         )
-        return hidden, None, weight, bias
+        return hidden, None, weight, bias, None
 
 
 def linear_cross_entropy(hidden: Tensor, targets: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -190,4 +189,4 @@ def linear_cross_entropy(hidden: Tensor, targets: Tensor, weight: Tensor, bias: 
     Returns:
         A scalar in nats; its gradients are those of ``F.cross_entropy(F.linear(...))``.
     """
-    return _LinearCrossEntropy.apply(hidden, targets, weight, bias)
+    return _LinearCrossEntropy.apply(hidden, targets, weight, bias, torch.is_grad_enabled())
