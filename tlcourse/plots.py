@@ -6,7 +6,7 @@ matplotlib a font that draws Thai.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from importlib import resources
 from itertools import cycle
 from pathlib import Path
@@ -134,9 +134,7 @@ def unfreezing(
     ax.tick_params(which="both", length=0)
     ax.spines[:].set_visible(False)
     if now is not None:
-        ax.add_patch(
-            plt.Rectangle((now - 0.5, -0.5), 1, len(layers), fill=False, edgecolor="black", linewidth=3)
-        )
+        ax.add_patch(plt.Rectangle((now - 0.5, -0.5), 1, len(layers), fill=False, edgecolor="black", linewidth=3))
     ax.set(xlabel="epoch")
     return ax
 
@@ -294,3 +292,244 @@ def drop_masks(weights: np.ndarray, kept: np.ndarray, activations: np.ndarray) -
         ax.set_yticks([])
     axes[2].set(xlabel="dimension", ylabel="time")
     return list(axes)
+
+
+# ------------------------------------------------------------------------------------------------- pretraining
+def word_bars(
+    values: pd.Series,
+    *,
+    xlabel: str,
+    fmt: str = "{:.1%}",
+    grey: Collection[str] = (),
+    ax: Axes | None = None,
+) -> Axes:
+    """A number for each word, as a horizontal bar: the probabilities of the next word, the cosines of neighbours.
+
+    Args:
+        values: by word, the word of the top bar first.
+        fmt: how the number beside a bar is written.
+        grey: words whose bars are grey, such as the special tokens.
+    """
+    ax = _axes(ax)
+    words, values = [str(word) for word in values.index], values.to_numpy()
+    rows = np.arange(len(words))
+    bars = ax.barh(rows, values, color=[GREY if word in grey else BLUE for word in words])
+    ax.bar_label(bars, fmt=fmt, padding=4, fontsize=14)
+    ax.set_yticks(rows, words, fontsize=17)
+    ax.invert_yaxis()
+    ax.set(xlabel=xlabel, xlim=(values.min(initial=0) * 1.2, values.max(initial=1e-9) * 1.2))
+    ax.xaxis.set_major_formatter(mpl.ticker.StrMethodFormatter(fmt.replace("{:", "{x:")))
+    ax.grid(axis="y", visible=False)
+    return ax
+
+
+def language_model_curves(frame: pd.DataFrame, *, against: str = "tokens", ax: Axes | None = None) -> Axes:
+    """Perplexity, on a logarithmic axis, as a language model learns: a line a method, its last value in the legend.
+
+    Args:
+        frame: one row a measurement, with the columns ``method``, ``perplexity``, ``tokens`` (read so far) and
+            ``seconds`` (trained so far).
+        against: the column of the horizontal axis, ``tokens`` or ``seconds``; two pictures side by side show
+            that a method may win the one race and lose the other.
+
+    Raises:
+        ValueError: ``against`` is another column.
+    """
+    if against not in ("tokens", "seconds"):
+        raise ValueError(f"curves go against tokens or seconds, not {against!r}")
+    ax = _axes(ax)
+    minutes = against == "seconds" and frame["seconds"].max() > 600
+    by_method = frame.groupby("method", observed=True, sort=False)
+    for (method, rows), marker in zip(by_method, cycle(MARKERS), strict=False):
+        rows = rows.sort_values(against)
+        x, y = rows[against].to_numpy() / (60 if minutes else 1), rows["perplexity"].to_numpy()
+        ax.plot(
+            x, y, marker=marker, markersize=8, label=f"{method}: {y[-1]:.3g}"
+        )  # beside the points they would overlap
+    wide = frame["perplexity"].max() > 4 * frame["perplexity"].min()  # else powers of ten would be too far apart
+    ax.set(yscale="log", ylabel="validation perplexity")
+    ax.yaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5)) if wide else mpl.ticker.MaxNLocator(6))
+    ax.yaxis.set_minor_locator(mpl.ticker.NullLocator())
+    ax.yaxis.set_major_formatter(mpl.ticker.StrMethodFormatter("{x:,.0f}"))
+    ax.xaxis.set_major_formatter(mpl.ticker.EngFormatter(sep=" "))
+    ax.set(xlabel={"tokens": "tokens read"}.get(against, f"{'minutes' if minutes else 'seconds'} of training"))
+    ax.set_xlim(0, None)
+    ax.legend(frameon=False)
+    return ax
+
+
+def perplexity_by_frequency(frame: pd.DataFrame, *, axes: Sequence[Axes] | None = None) -> list[Axes]:
+    """How hard words are to predict, by how frequent they are; beside it, how much of the text they make up.
+
+    Bars of perplexity begin at 1, that of a model which is always sure and right; on the logarithmic axis their
+    length is the cross-entropy.
+
+    Args:
+        frame: one row a band, the most frequent first, with the columns ``band`` (a name), ``perplexity`` and
+            ``share`` (of the tokens, 0 to 1); with a column ``method`` too, the bars of a band stand together.
+        axes: two, for the perplexities and for the shares.
+
+    Returns:
+        The two axes.
+    """
+    if axes is None:
+        axes = plt.subplots(1, 2, figsize=(13, 5), sharey=True, gridspec_kw={"width_ratios": [3, 2]})[1]
+    left, right = axes
+    bands = list(dict.fromkeys(frame["band"]))
+    methods = [(None, frame)]
+    if "method" in frame:
+        methods = list(frame.groupby("method", observed=True, sort=False))
+    height = 0.8 / len(methods)
+    for i, (method, of_method) in enumerate(methods):
+        of_method = of_method.set_index("band")["perplexity"].reindex(bands)
+        rows = np.arange(len(bands)) + (i - (len(methods) - 1) / 2) * height
+        bars = left.barh(rows, of_method, height * 0.92, label=method, color=CYCLE[i % len(CYCLE)])
+        left.bar_label(bars, [f"{p:,.0f}" if p >= 10 else f"{p:.2g}" for p in of_method], padding=4)
+    share = frame.drop_duplicates("band").set_index("band")["share"]
+    bars = right.barh(np.arange(len(bands)), share, 0.8, color=GREY)
+    right.bar_label(bars, fmt="{:.1%}", padding=4)
+    left.set(xscale="log", xlabel="perplexity", xlim=(1, frame["perplexity"].max() ** 1.15))
+    left.xaxis.set_major_formatter(mpl.ticker.StrMethodFormatter("{x:,.0f}"))
+    right.set(xlabel="share of the tokens", xlim=(0, share.max() * 1.25))
+    right.xaxis.set_major_formatter(mpl.ticker.PercentFormatter(1, decimals=0))
+    left.set_yticks(np.arange(len(bands)), [str(band) for band in bands])
+    left.set_ylim(len(bands) - 0.5, -0.5)  # the most frequent on top
+    for ax in (left, right):
+        ax.grid(axis="y", visible=False)
+    if len(methods) > 1:
+        left.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=len(methods))
+    return [left, right]
+
+
+def zipf(counts: pd.Series, *, sizes: Sequence[int] = (10_000, 30_000, 60_000), ax: Axes | None = None) -> Axes:
+    """Rank and frequency of words, both logarithmic, and how much of the text a vocabulary of some size covers.
+
+    Zipf's law (1935) says that the frequency falls as 1 / rank: the dashed line, for a text as long. The words at
+    ranks 1, 10, 100, … are written beside the curve.
+
+    Args:
+        counts: how often each word occurs, by word, in any order: all words, also those that a vocabulary leaves
+            out.
+        sizes: of vocabularies; those that would hold every word are not drawn.
+    """
+    ax = _axes(ax)
+    counts = counts[counts > 0].sort_values(ascending=False, kind="stable")
+    ranks = np.arange(1, len(counts) + 1)
+    covered = counts.to_numpy().cumsum() / counts.sum()
+    drawn = np.unique(np.geomspace(1, len(counts), 400).astype(int)) - 1  # a point for each word would be too many
+    ax.plot(ranks[drawn], counts.iloc[drawn], linewidth=4)
+    by_law = counts.sum() / (1 / ranks).sum() / ranks
+    ax.plot(ranks[drawn], by_law[drawn], color=GREY, linestyle="--", label="1 / rank")
+    for rank in 10 ** np.arange(int(np.log10(len(counts))) + 1):
+        ax.plot(rank, counts.iloc[rank - 1], "o", color=BLUE, markersize=9)
+        ax.annotate(
+            str(counts.index[rank - 1]),
+            (rank, counts.iloc[rank - 1]),
+            xytext=(6, 11),
+            textcoords="offset points",
+            fontsize=17,
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1, "alpha": 0.8},
+        )
+    for size, colour in zip((size for size in sizes if size < len(counts)), cycle(CYCLE[1:]), strict=False):
+        ax.axvline(size, color=colour, linewidth=2)
+        ax.annotate(
+            f"{size:,} words: {covered[size - 1]:.1%}",
+            (size, 1),
+            xycoords=("data", "axes fraction"),
+            xytext=(-4, -4),
+            textcoords="offset points",
+            rotation=90,
+            ha="right",
+            va="top",
+        )
+    ax.set(xscale="log", yscale="log", xlabel="rank of the word", ylabel="occurrences")
+    ax.set(xlim=(0.7, len(counts) * 3), ylim=(0.5, counts.iloc[0] * 4))
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_formatter(mpl.ticker.StrMethodFormatter("{x:,.0f}"))
+    ax.legend(frameon=False, loc="lower left")
+    return ax
+
+
+def training_time(speeds: Mapping[str, float], *, tokens: float, ax: Axes | None = None) -> Axes:
+    """How long reading a corpus takes at measured speeds, on a logarithmic axis, the fastest on top.
+
+    Args:
+        speeds: tokens per second, by where and how they were measured.
+        tokens: to be read, all epochs together.
+
+    Raises:
+        ValueError: a speed is not positive.
+    """
+    if slow := [name for name, speed in speeds.items() if not speed > 0]:
+        raise ValueError(f"a speed is a positive number of tokens per second; look at {', '.join(slow)}")
+    ax = _axes(ax)
+    ways = sorted(speeds, key=speeds.__getitem__)
+    seconds = np.array([tokens / speeds[way] for way in ways])
+    ax.plot(seconds, range(len(ways)), "o", color=BLUE, markersize=15)
+    for row, time in enumerate(seconds):
+        beside = {"xytext": (14, 0), "textcoords": "offset points", "va": "center", "fontsize": 17}
+        ax.annotate(duration(time), (time, row), **beside)
+    ax.set(xscale="log", xlim=(seconds.min() / 3, seconds.max() * 8), ylim=(-0.6, len(ways) - 0.4))
+    ax.set(xlabel=f"time for {mpl.ticker.EngFormatter(sep=' ')(tokens)} tokens")
+    low, high = ax.get_xlim()
+    ticks = [t for t in (1, 10, 60, 600, 3600, 21_600, 86_400, 864_000, 8_640_000) if low <= t <= high]
+    ax.set_xticks(ticks, [duration(t) for t in ticks])
+    ax.xaxis.set_minor_locator(mpl.ticker.NullLocator())
+    ax.set_yticks(range(len(ways)), [f"{way}\n{speeds[way]:,.0f} tokens/s" for way in ways])
+    return ax
+
+
+def duration(seconds: float) -> str:
+    """A time in the largest unit of which it has one: 90 s is 1.5 min, 100 h are 4.2 d."""
+    unit, size = next(((u, n) for u, n in (("d", 86_400), ("h", 3600), ("min", 60)) if seconds >= n), ("s", 1))
+    amount = seconds / size
+    return f"{amount:,.0f} {unit}" if amount >= 10 else f"{amount:.2g} {unit}"
+
+
+def connection_dropout(
+    masks: Mapping[str, tuple[np.ndarray, np.ndarray]], *, steps: Sequence[int] = (0,)
+) -> np.ndarray:
+    """Dropout and DropConnect between the hidden states of two time steps, drawn: a column a kind, a row a step.
+
+    Units that are dropped are hollow, connections that carry nothing are faint and dotted.
+
+    Args:
+        masks: by kind, which units (T, D) and which weights (T, D_to, D_from) each step keeps, true for kept; see
+            :func:`tlcourse.widgets.pretraining.connection_masks`.
+        steps: the time steps to draw.
+
+    Returns:
+        The axes, (steps, kinds).
+    """
+    figure = plt.figure(figsize=(4.4 * len(masks), 4.2 * len(steps)))
+    axes = figure.subplots(len(steps), len(masks), squeeze=False)
+    for row, step in zip(axes, steps, strict=True):
+        for ax, (kind, (units, weights)) in zip(row, masks.items(), strict=True):
+            _connections(units[step], weights[step], ax)
+            ax.set_title(f"{kind}, step {step + 1}")
+            dropped = [f"{(~kept[step]).sum()} of {kept[step].size}" for kept in (units, weights)]
+            ax.set_xlabel(f"dropped: {dropped[0]} units,\n{dropped[1]} weights")
+    return axes
+
+
+def _connections(units: np.ndarray, weights: np.ndarray, ax: Axes) -> None:
+    """Draw units (D,) on the left, all their connections (D, D) to the units on the right; false is dropped."""
+    height = np.arange(len(units))[::-1]
+    for (to, source), kept in np.ndenumerate(weights & units):
+        style = {"color": BLUE, "linewidth": 2} if kept else {"color": "#b0b0b0", "linewidth": 1.5, "linestyle": ":"}
+        ax.plot([0, 1], [height[source], height[to]], zorder=1 + kept, **style)
+    for x, kept in ((0, units), (1, np.ones_like(units))):
+        ax.scatter(
+            np.full(len(units), x),
+            height,
+            s=420,
+            zorder=3,
+            color=[ORANGE if k else "white" for k in kept],
+            edgecolors=["black" if k else GREY for k in kept],
+            linewidths=2,
+        )
+    ax.set_xticks([0, 1], ["$h_{t-1}$", "$h_t$"], fontsize=18)
+    ax.set(yticks=[], xlim=(-0.15, 1.15), ylim=(-0.5, len(units) - 0.5))
+    ax.tick_params(length=0)
+    ax.grid(visible=False)
+    ax.spines[:].set_visible(False)
