@@ -66,6 +66,11 @@ class TestWordBars:
         assert ax.get_xlim()[0] < -0.25
         draws_cleanly(ax)
 
+    def test_words_that_look_like_formulas(self, draws_cleanly):
+        ax = plots.word_bars(pd.Series({"$$": 0.5, r"$\x$": 0.2}), xlabel="probability")
+        draws_cleanly(ax)
+        draws_cleanly(plots.zipf(pd.Series({"$$": 5, r"$\x$": 2})))
+
     def test_no_words(self, draws_cleanly):
         draws_cleanly(plots.word_bars(pd.Series(dtype=float), xlabel="cosine"))
 

@@ -315,7 +315,7 @@ def word_bars(
     rows = np.arange(len(words))
     bars = ax.barh(rows, values, color=[GREY if word in grey else BLUE for word in words])
     ax.bar_label(bars, fmt=fmt, padding=4, fontsize=14)
-    ax.set_yticks(rows, words, fontsize=17)
+    ax.set_yticks(rows, words, fontsize=17, parse_math=False)  # a word may be $$
     ax.invert_yaxis()
     ax.set(xlabel=xlabel, xlim=(values.min(initial=0) * 1.2, values.max(initial=1e-9) * 1.2))
     ax.xaxis.set_major_formatter(mpl.ticker.StrMethodFormatter(fmt.replace("{:", "{x:")))
@@ -428,6 +428,7 @@ def zipf(counts: pd.Series, *, sizes: Sequence[int] = (10_000, 30_000, 60_000), 
             xytext=(6, 11),
             textcoords="offset points",
             fontsize=17,
+            parse_math=False,
             bbox={"facecolor": "white", "edgecolor": "none", "pad": 1, "alpha": 0.8},
         )
     for size, colour in zip((size for size in sizes if size < len(counts)), cycle(CYCLE[1:]), strict=False):

@@ -112,10 +112,10 @@ class TestNextWord:
     def test_the_start(self, demo):
         belief = next_words(MODEL, VOCAB, ["ประเทศ", "ไทย"])
         assert demo.state.tokens == ["ประเทศ", "ไทย"]
-        assert demo.state.beliefs["the model"].equals(belief.head(6))
-        assert demo.state.unknown == {"the model": []} and "Unknown" not in words(demo)
-        assert demo.state.choices["the model"] == pytest.approx(np.exp(-(belief * np.log(belief)).sum()), rel=1e-4)
-        assert f"<b>{demo.state.choices['the model']:,.1f}</b>" in words(demo)
+        assert demo.state.beliefs["The model"].equals(belief.head(6))
+        assert demo.state.unknown == {"The model": []} and "Unknown" not in words(demo)
+        assert demo.state.choices["The model"] == pytest.approx(np.exp(-(belief * np.log(belief)).sum()), rel=1e-4)
+        assert f"<b>{demo.state.choices['The model']:,.1f}</b>" in words(demo)
         assert "temperature 1.0" in words(demo)
 
     def test_typing(self, demo):
@@ -129,7 +129,7 @@ class TestNextWord:
         for value in (slider.min, 0.5, 1.5, slider.max):
             with changes(demo, picture):
                 slider.value = value
-            choices.append(demo.state.choices["the model"])
+            choices.append(demo.state.choices["The model"])
         assert choices == sorted(choices) and 1 <= choices[0] < 2 < choices[-1] <= len(VOCAB)
 
     def test_choosing_an_example_types_it(self, demo):
@@ -139,22 +139,22 @@ class TestNextWord:
     def test_nothing_typed_asks_for_the_first_word(self, demo):
         demo.controls["beginning"].value = "  "
         assert demo.state.tokens == []
-        assert demo.state.beliefs["the model"].equals(next_words(MODEL, VOCAB, []).head(6))
+        assert demo.state.beliefs["The model"].equals(next_words(MODEL, VOCAB, []).head(6))
 
     def test_unknown_words_are_named_and_are_no_html(self, demo):
         demo.controls["beginning"].value = "ไทย <i> รถไฟ"
-        assert "รถไฟ" in demo.state.unknown["the model"] and "ไทย" not in demo.state.unknown["the model"]
+        assert "รถไฟ" in demo.state.unknown["The model"] and "ไทย" not in demo.state.unknown["The model"]
         assert "Unknown to it: " in words(demo) and "รถไฟ" in words(demo).split("Unknown to it: ")[1]
         assert "<i>" not in words(demo)
 
     def test_unknown_words_only(self, demo):
         demo.controls["beginning"].value = "รถไฟ"
-        assert demo.state.unknown["the model"] == demo.state.tokens
-        assert demo.state.beliefs["the model"].equals(next_words(MODEL, VOCAB, ["<unk>"]).head(6))
+        assert demo.state.unknown["The model"] == demo.state.tokens
+        assert demo.state.beliefs["The model"].equals(next_words(MODEL, VOCAB, ["<unk>"]).head(6))
 
     def test_more_words_than_the_vocabulary_has(self):
         demo = next_word(MODEL, VOCAB, examples=["ไทย"], top=1000)
-        assert len(demo.state.beliefs["the model"]) == len(VOCAB)
+        assert len(demo.state.beliefs["The model"]) == len(VOCAB)
 
     def test_two_models_of_two_vocabularies(self):
         small = Vocab([*Vocab.SPECIALS, "น้ำ", "ไทย"])
@@ -163,7 +163,7 @@ class TestNextWord:
         assert list(demo.state.beliefs) == ["before", "after <tuning>"]
         assert demo.state.unknown == {"before": [], "after <tuning>": ["ประเทศ"]}
         assert len(demo.state.beliefs["after <tuning>"]) == len(small)
-        assert "after &lt;tuning&gt;: as unsure" in words(demo)
+        assert "after &lt;tuning&gt; is as unsure" in words(demo)
         with changes(demo, picture):
             demo.controls["beginning"].value = "น้ำ"
 
@@ -418,7 +418,7 @@ class TestNearest:
         demo.controls["most_frequent"].value = 20  # moves on without a word
         assert demo.state.neighbours is None and "among the 20 most" in words(demo)
 
-    @pytest.mark.parametrize("typed", ["", "   ", "<script>", "a\\$b$"])
+    @pytest.mark.parametrize("typed", ["", "   ", "<script>", r"$\frac$"])
     def test_nothing_and_nonsense(self, demo, typed):
         demo.controls["word"].value = typed
         assert demo.state.neighbours is None and "<script>" not in words(demo)

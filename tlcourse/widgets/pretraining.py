@@ -28,6 +28,8 @@ AMBIGUOUS = {
     "ตากลม": "ตา|กลม round eyes, or ตาก|ลม to sit in the breeze",
     "มากว่า": "มา|กว่า has come for more than, or มาก|ว่า much, that",
     "โคลงเรือ": "โคลง|เรือ to rock the boat, or โค|ลง|เรือ the ox boards the boat",
+    "มีดอกไม้": "มี|ดอกไม้ there are flowers, or มีด|อก|ไม้ knife, chest, wood",
+    "ขนมอบกรอบ": "ขนม|อบ|กรอบ crisp baked snacks, or ขน|มอบ|กรอบ hair, to present, frame",
     "ตากผ้า": "ตาก|ผ้า to hang out the washing, and nothing else",
     "นายกรับทราบ": "นายก|รับทราบ the prime minister takes note, or นาย|กรับ|ทราบ Mr Krap knows",
 }
@@ -132,7 +134,7 @@ def next_word(
     *,
     examples: Sequence[str] = BEGINNINGS,
     top: int = 10,
-    name: str = "the model",
+    name: str = "The model",
     models: Mapping[str, tuple[LanguageModel, Vocab]] | None = None,
 ) -> Demo:
     """Type how a text begins, and see the words that a language model believes come next.
@@ -159,8 +161,7 @@ def next_word(
             beliefs[title], unknown[title] = belief.head(top), [token for token in tokens if token not in words]
             choices[title] = float(np.exp(-(belief * np.log(belief.clip(lower=1e-30))).sum()))
             plots.word_bars(belief.head(top), xlabel="probability of coming next", grey=Vocab.SPECIALS, ax=ax)
-            of_which = f"{escape(title)}: " if len(models) > 1 else ""
-            lines.append(f"{of_which}as unsure as between <b>{choices[title]:,.1f}</b> words that are all as likely.")
+            lines.append(f"{escape(title)} is as unsure as between <b>{choices[title]:,.1f}</b> equally likely words.")
             if unknown[title]:
                 lines[-1] += f" <b style='color:{plots.RED}'>Unknown to it: {_barred(unknown[title])}</b>"
             if len(models) > 1:
@@ -302,11 +303,13 @@ def nearest(
     def draw(word: str, most_frequent: int):
         word = normalise(word).lower()
         among = f"among the {most_frequent:,} most frequent words"
+        if not word:
+            return _notice("type a word"), f"Looking {among}.", {"word": word, "neighbours": None}
         if word not in vocab:
-            alike = [known for known in words if word and word in known][:5]
-            said = f"«{word}» is not among the {len(vocab):,} words of the vocabulary" if word else "type a word"
-            text = f"{escape(said)}. " + (f"Known are {_barred(alike)}." if alike else "")
-            return _notice(said), f"{text} Looking {among}.", {"word": word, "neighbours": None}
+            text = f"«{escape(word)}» is not among the {len(vocab):,} words of the vocabulary. Looking {among}."
+            if alike := [other for other in words if word in other][:5]:
+                text += f" Known are {_barred(alike)}."
+            return _notice("no such word in the vocabulary"), text, {"word": word, "neighbours": None}
         neighbours = nearest_words(vectors, vocab, word, k=k, most_frequent=most_frequent)
         figure, ax = plt.subplots(figsize=(9, 5.2))
         plots.word_bars(neighbours.set_index("word")["cosine"], xlabel="cosine", fmt="{:.2f}", ax=ax)
@@ -354,7 +357,7 @@ def _temperature(value: float) -> widgets.FloatSlider:
 def _notice(text: str) -> Figure:
     """A figure that says why there is no picture, in place of the one before."""
     figure, ax = plt.subplots(figsize=(9, 1.5))
-    ax.text(0.5, 0.5, text, ha="center", va="center", fontsize=17, wrap=True)
+    ax.text(0.5, 0.5, text, ha="center", va="center", fontsize=17)
     ax.axis("off")
     return figure
 
