@@ -120,8 +120,6 @@ def extract(
             folder was begun with.
         DataError: the folder was begun with other settings or is in use, or the disk is full (finished shards stay).
     """
-    if limit is not None and limit < 1:
-        raise ValueError(f"limit must be at least 1, not {limit}")
     if workers is not None and workers < 1:
         raise ValueError(f"workers must be at least 1, not {workers}")
     dump = Path(dump)
@@ -192,15 +190,20 @@ def from_hub(
     if not language:
         raise DataError(f"{config!r} is no set of {HUB}: it is a date and a language, such as '20231101.th'.")
 
-    def outcomes(done: int) -> Iterator[_Outcome]:
+    def rows(done: int) -> Iterator[dict]:
         try:
-            rows = datasets.load_dataset(HUB, config, split="train", streaming=True).skip(done)
-            for row in tqdm(rows, initial=done, unit="article", desc=config, delay=1, disable=not progress):
-                text = paragraphs(row["text"], language=language)
-                article = {"id": int(row["id"]), "revision": None, "title": row["title"], "text": text}
-                yield _Outcome(article) if len(text) >= min_characters else _Outcome(skipped="stub")
-        except (OSError, ValueError) as error:  # `datasets` raises these for what it cannot reach or find
-            raise DataError(f"{HUB} {config} cannot be read from the hub: {error}") from error
+            yield from datasets.load_dataset(HUB, config, split="train", streaming=True).skip(done)
+        except Exception as error:  # it may be one of several libraries' own
+            raise DataError(
+                f"{HUB} {config} cannot be read from the hub: {error}. Is there a network, and has the hub this set? "
+                "Calling again goes on behind the last finished shard."
+            ) from error
+
+    def outcomes(done: int) -> Iterator[_Outcome]:
+        for row in tqdm(rows(done), initial=done, unit="article", desc=config, delay=1, disable=not progress):
+            text = paragraphs(row["text"], language=language)
+            article = {"id": int(row["id"]), "revision": None, "title": row["title"], "text": text}
+            yield _Outcome(article) if len(text) >= min_characters else _Outcome(skipped="stub")
 
     header = {
         "format": FORMAT,
@@ -239,16 +242,21 @@ def _cores() -> int:
 
 
 def _batches(some_pages: Iterable[Page]) -> Iterator[list[Page]]:
-    """The pages, some `BATCH` characters at a time; only articles keep their text."""
-    batch, size = [], 0
-    for page in some_pages:
-        batch.append(page)
-        size += len(page.wikitext or "") + 100
-        if size >= BATCH:
-            yield batch
-            batch, size = [], 0
+    """The pages, some `BATCH` characters at a time; an error of the dump comes after the last of them."""
+    batch, size, failure = [], 0, None
+    try:
+        for page in some_pages:
+            batch.append(page)
+            size += len(page.wikitext or "") + 100
+            if size >= BATCH:
+                yield batch
+                batch, size = [], 0
+    except DumpError as error:
+        failure = error
     if batch:
         yield batch
+    if failure:
+        raise failure
 
 
 def _outcomes(batch: list[Page], *, language: str, namespaces: tuple[str, ...], min_characters: int) -> list[_Outcome]:
@@ -320,6 +328,8 @@ def _write(folder: Path, header: dict, outcomes: Callable[[int], Iterator[_Outco
         header: what `articles.json` says of the source and the settings.
         outcomes: from a number of pages to the outcomes of the pages after them.
     """
+    if header["limit"] is not None and header["limit"] < 1:
+        raise ValueError(f"limit must be at least 1, not {header['limit']}")
     start = time.perf_counter()
     try:
         folder.mkdir(parents=True, exist_ok=True)

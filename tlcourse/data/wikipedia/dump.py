@@ -238,8 +238,8 @@ class _Reader:
             )
         except (KeyError, ValueError) as error:
             raise DumpError(
-                f"{self.path}: a page without a usable title, id or namespace ({error}) after {self.articles:,} articles, "
-                f"at line {self._parser.CurrentLineNumber:,} of the XML: the export is damaged, fetch it again."
+                f"{self.path}: a page has no usable title, id or namespace ({error}). It comes after {self.articles:,} "
+                f"articles, at line {self._parser.CurrentLineNumber:,} of the XML: the file is damaged, fetch it again."
             ) from error
         self.articles += page.namespace == 0
         self._done.append(page)

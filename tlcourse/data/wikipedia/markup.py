@@ -8,6 +8,7 @@ brackets, category names, reference lists or captions in the text and know no te
 import html
 import re
 from collections.abc import Callable, Iterable
+from html.entities import html5
 from itertools import takewhile
 from typing import NamedTuple
 
@@ -364,16 +365,21 @@ def _paragraphs(text: str, sections: set[str]) -> Iterable[str]:
 
 
 _HAS_WORD = re.compile(r"\w").search
-_ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][\da-fA-F]{1,6}|[A-Za-z]\w{1,30});")
+_ENTITY = re.compile(r"&(?:(#\d{1,7}|#[xX][\da-fA-F]{1,6})|(\w{2,30}));")
 _SEPARATORS = r" ,;:/·–—\-"
 _MENDS = [  # of a sentence out of which something was taken, so that no "()" and no " ," stays behind
     (re.compile(rf" ?[(（\[][{_SEPARATORS}]*\0[{_SEPARATORS}\0]*[)）\]]"), _GONE),
+    (re.compile(r"^[ \0,;:]*\0[ \0,;:]*"), ""),
     (re.compile(r"([(（\[])[ ,;:]*\0[ \0,;:]*"), r"\1"),
     (re.compile(r"(?<![ ,;:\0])[ ,;:]*+\0[ \0,;:]*(?=[)）\]])"), ""),
     (re.compile(r"[,;:] ?\0[ \0]*(?=[,;:.])"), ""),
     (re.compile(r" ?\0[ \0]*(?=[,;:.!?])"), ""),
-    (re.compile(r"^[ \0,;:]*\0[ \0,;:]*"), ""),
 ]
+
+
+def _character(entity: re.Match) -> str:
+    """What an entity stands for; itself where it is none."""
+    return html.unescape(entity[0]) if entity[1] or f"{entity[2]};" in html5 else entity[0]
 
 
 def _tidy(paragraph: str) -> str:
@@ -383,4 +389,4 @@ def _tidy(paragraph: str) -> str:
         for pattern, mended in _MENDS:
             paragraph = pattern.sub(mended, paragraph)
         paragraph = paragraph.replace(_GONE, "")
-    return normalise(_ENTITY.sub(lambda entity: html.unescape(entity[0]), paragraph))
+    return normalise(_ENTITY.sub(_character, paragraph))

@@ -30,9 +30,14 @@ def default_folder(language: str = "th") -> Path:
     Raises:
         ValueError: no language code.
     """
+    return cache_folder() / "wikipedia" / _checked(language)
+
+
+def _checked(language: str) -> str:
+    """A language code that may become part of a path and an address."""
     if not _LANGUAGE.fullmatch(language):
         raise ValueError(f"{language!r} is no language code of a Wikipedia; it is like 'th', 'simple' or 'zh-yue'")
-    return cache_folder() / "wikipedia" / language
+    return language
 
 
 def fetch(
@@ -60,10 +65,10 @@ def fetch(
         DownloadError: there is no such dump, it is not finished yet, the server cannot be reached, or the disk is full.
         ChecksumError: what came is not what was published; nothing of it is kept.
     """
-    folder = Path(folder) if folder else default_folder(language)
+    wiki = _checked(language).replace("-", "_") + "wiki"
     if not _DATE.fullmatch(date):
         raise ValueError(f"{date!r} is no date of a dump; it is like '20251101', or 'latest'")
-    wiki = language.replace("-", "_") + "wiki"
+    folder = Path(folder) if folder else default_folder(language)
     name, sha1 = _published(f"{mirror}/{wiki}/{date}/{wiki}-{date}-sha1sums.txt", wiki, mirror)
     address = f"{mirror}/{wiki}/{name.split('-')[1]}/{name}"
     file, part = folder / name, folder / f"{name}.part"
