@@ -150,7 +150,7 @@ def test_every_import_is_declared():
             and not names & set(map(canonicalize_name, distributions.get(module, [])))
         }
 
-    assert not undeclared("tlcourse", requirements("lab", "fast"))
+    assert not undeclared("tlcourse", requirements("lab", "fast", "pretrain"))
     assert not undeclared("tests", ALL)
 
 
