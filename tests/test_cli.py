@@ -3,12 +3,13 @@
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from tlcourse import __version__, cli, normal_form
+from tlcourse import __version__, cli, data, normal_form
 
 
 @pytest.fixture
@@ -171,6 +172,45 @@ def test_unknown_data_set(action, capsys):
 def test_data_folder_that_is_not_there(capsys, monkeypatch):
     monkeypatch.setenv("TLCOURSE_DATA", "/no/such/folder")
     assert "/no/such/folder" in one_line_error(capsys, "data", "get", "truevoice")
+
+
+def test_from_a_dump_to_a_backbone(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    dump, kept = data.shipped() / "wikipedia" / "thwiki-mini-pages-articles.xml", ["--folder", "wiki"]
+    assert cli.main(["wiki", "tokens", *kept]) == 2  # nothing extracted yet
+    assert cli.main(["wiki", "extract", *kept]) == 2
+    assert "tlcourse wiki fetch" in capsys.readouterr().err
+    assert cli.main(["wiki", "extract", str(dump), *kept, "--workers", "1"]) == 0
+    assert "duplicate" in capsys.readouterr().out
+    assert cli.main(["wiki", "tokens", *kept, "--vocab", "500", "--workers", "1"]) == 0
+    assert "the text" in capsys.readouterr().out
+    small = ["--recipe", "tiny", "--epochs", "1", "--output", "run"]
+    assert cli.main(["pretrain", "wiki/tokens", *small]) == 0
+    assert "perplexity" in capsys.readouterr().out
+    assert {path.name for path in Path("run").iterdir()} >= {"backbone.safetensors", "metrics.csv", "recipe.json"}
+    assert cli.main(["pretrain", "wiki/tokens", *small, "--lr", "0.5"]) == 2  # another recipe in the same folder
+    assert "lr was" in capsys.readouterr().err
+
+
+def test_wiki_tells_what_is_there(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("TLCOURSE_CACHE", str(tmp_path))
+    assert cli.main(["wiki"]) == 0
+    assert capsys.readouterr().out.count("not yet") == 3
+
+
+@pytest.mark.parametrize(
+    "arguments, says",
+    [
+        (["wiki", "fetch", "--language", "../th"], "no language code"),
+        (["wiki", "extract", "no-such.xml", "--folder", "wiki"], "no-such.xml"),
+        (["pretrain", "no-such-corpus"], "no-such-corpus"),
+        (["pretrain", "--recipe", "huge"], "no recipe 'huge'"),
+    ],
+)
+def test_a_wrong_wiki_or_corpus(arguments, says, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(arguments) == 2
+    assert says in capsys.readouterr().err
 
 
 def test_claims_list(capsys):
