@@ -338,3 +338,11 @@ class TestLookingIn:
         without = model(torch.tensor([ids[:2] + ids[3:]])).softmax(-1)[0, 1].item()
         assert drops.shape == (6,) and drops[2] == pytest.approx(whole - without, abs=1e-6)
         assert np.array_equal(ulmfit.word_importance(model, ids[:1]), [0.0])
+
+
+def test_a_model_that_starts_from_counts_is_a_unigram_model():
+    model = LanguageModel(AWDLSTMConfig(6, 4, 4, 1))
+    model.encoder.embedding.weight.data.zero_()
+    counts = np.array([0, 0, 3, 9, 1, 1])
+    predicted = model.start_from_counts(counts).eval()(torch.tensor([[2, 3]])).softmax(-1)
+    torch.testing.assert_close(predicted[0, 0], torch.tensor((counts + 1) / 20, dtype=torch.float32))

@@ -147,7 +147,7 @@ def build_parser() -> argparse.ArgumentParser:
     command.add_argument("corpus", nargs="?", type=Path, help="folder (default: what `tlcourse wiki tokens` made)")
     command.add_argument("--language", default="th", help="of the default corpus (default: th)")
     add_output(command, Path("backbone"), "folder")
-    command.add_argument("--recipe", default="small", help="tiny, small or thai2fit (default: small)")
+    command.add_argument("--recipe", default="small", help="tiny, small, paper or thai2fit (default: small)")
     for name, kind in {
         "softmax": str,
         "optimiser": str,

@@ -74,7 +74,7 @@ class Sizes:
 SIZES = {
     "smoke": Sizes(
         data="thai_intents", emb_dim=64, hidden_dim=96, n_layers=2,
-        lm_epochs=4, lm_lr=2e-2, lm_batch_size=16, bptt=30,
+        lm_epochs=3, lm_lr=2e-2, lm_batch_size=16, bptt=30,
         epochs=5, few_epochs=6, lr=2e-2, batch_size=16, dropout=0.2,
         label_counts={20: 1, 200: 1}, seeds=1, ablation_labels=200,
     ),

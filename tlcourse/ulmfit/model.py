@@ -185,6 +185,19 @@ class LanguageModel(nn.Module):
     def config(self) -> AWDLSTMConfig:
         return self.encoder.config
 
+    @torch.no_grad()
+    def start_from_counts(self, counts: Sequence[int] | Tensor) -> LanguageModel:
+        """Let a fresh model begin as a unigram model: the decoder's bias becomes the log of each word's share.
+
+        The first steps of a training then need not teach which words are rare, 60,000 of them.
+
+        Args:
+            counts: (V,) how often each word occurs; one is added to each.
+        """
+        share = torch.as_tensor(counts, dtype=torch.float64) + 1
+        self.decoder_bias.copy_((share / share.sum()).log())
+        return self
+
     def reset(self) -> None:
         """Forget everything read so far."""
         self.state: State | None = None

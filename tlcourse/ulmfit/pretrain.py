@@ -45,7 +45,7 @@ NEVER = 1e12  # a step that no training reaches
 # ---------------------------------------------------------------------------------------------------- the recipe
 @dataclass(frozen=True)
 class Pretraining:
-    """How a language model is pretrained; the defaults are thai2fit's sizes.
+    """How a language model is pretrained; the default sizes are those of the AWD-LSTM paper.
 
     Attributes:
         emb_dim, hidden_dim, n_layers: sizes of the AWD-LSTM.
@@ -100,7 +100,8 @@ RECIPES = {
         emb_dim=24, hidden_dim=32, n_layers=2, samples=50, epochs=2, lr=2e-2, batch_size=8, bptt=16, dropout=0.1
     ),
     "small": Pretraining(emb_dim=128, hidden_dim=320, samples=2000, epochs=2, lr=6e-3, batch_size=40),
-    "thai2fit": Pretraining(),
+    "paper": Pretraining(),
+    "thai2fit": Pretraining(hidden_dim=1550, n_layers=4),  # as PyThaiNLP documents the published weights
 }
 
 
@@ -150,7 +151,7 @@ class LanguageModelWithLoss(nn.Module):
 
 
 def build_model(recipe: Pretraining, vocab_size: int, counts: np.ndarray) -> LanguageModelWithLoss:
-    """A fresh model; ``counts`` (V,) says how often each word occurs in the training text."""
+    """A fresh model; ``counts`` (V,) says how often each word occurs in the training text, where it begins."""
     dropouts = Dropouts() * recipe.dropout
     config = AWDLSTMConfig(vocab_size, recipe.emb_dim, recipe.hidden_dim, recipe.n_layers, dropouts)
     match recipe.softmax:
@@ -162,7 +163,7 @@ def build_model(recipe: Pretraining, vocab_size: int, counts: np.ndarray) -> Lan
             softmax = SampledSoftmax(counts, samples=recipe.samples)
         case "adaptive":
             softmax = AdaptiveSoftmax(recipe.emb_dim, recipe.cutoffs, vocab_size)
-    return LanguageModelWithLoss(LanguageModel(config), softmax)
+    return LanguageModelWithLoss(LanguageModel(config).start_from_counts(counts), softmax)
 
 
 def count_words(tokens: TokenFile, vocab_size: int, *, block: int = 1 << 20) -> np.ndarray:

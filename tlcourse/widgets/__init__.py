@@ -6,16 +6,24 @@ move every slider.
 """
 
 from tlcourse.widgets.demo import Demo
+from tlcourse.widgets.pretraining import connection_dropout, generator, nearest, next_word, segmentation
 from tlcourse.widgets.teaching import Question, exercise, hints, quiz
 from tlcourse.widgets.ulmfit import schedule_explorer, sentence_box, unfreezing_timeline
+from tlcourse.widgets.wikipedia import article_cleaner
 
 __all__ = [
     "Demo",
     "Question",
+    "article_cleaner",
+    "connection_dropout",
     "exercise",
+    "generator",
     "hints",
+    "nearest",
+    "next_word",
     "quiz",
     "schedule_explorer",
+    "segmentation",
     "sentence_box",
     "unfreezing_timeline",
 ]
