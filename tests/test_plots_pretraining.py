@@ -66,6 +66,13 @@ class TestWordBars:
         assert ax.get_xlim()[0] < -0.25
         draws_cleanly(ax)
 
+    def test_letters_that_no_font_has_are_boxes(self, draws_cleanly):
+        counts = pd.Series({"樺樺ก": 5, "น้ำ": 2})
+        ax = plots.word_bars(counts, xlabel="probability")
+        assert labels(ax.yaxis) == ["□□ก", "น้ำ"]
+        draws_cleanly(ax)
+        draws_cleanly(plots.zipf(counts))
+
     def test_words_that_look_like_formulas(self, draws_cleanly):
         ax = plots.word_bars(pd.Series({"$$": 0.5, r"$\x$": 0.2}), xlabel="probability")
         draws_cleanly(ax)

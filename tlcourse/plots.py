@@ -295,6 +295,12 @@ def drop_masks(weights: np.ndarray, kept: np.ndarray, activations: np.ndarray) -
 
 
 # ------------------------------------------------------------------------------------------------- pretraining
+def drawable(text: str) -> str:
+    """The text with a box for each letter that no font in use has: real text holds words of every script."""
+    fonts = [font_manager.get_font(font_manager.findfont(name)) for name in mpl.rcParams["font.family"]]
+    return "".join(c if any(font.get_char_index(ord(c)) for font in fonts) else "□" for c in text)
+
+
 def word_bars(
     values: pd.Series,
     *,
@@ -315,7 +321,7 @@ def word_bars(
     rows = np.arange(len(words))
     bars = ax.barh(rows, values, color=[GREY if word in grey else BLUE for word in words])
     ax.bar_label(bars, fmt=fmt, padding=4, fontsize=14)
-    ax.set_yticks(rows, words, fontsize=17, parse_math=False)  # a word may be $$
+    ax.set_yticks(rows, map(drawable, words), fontsize=17, parse_math=False)  # a word may be $$
     ax.invert_yaxis()
     ax.set(xlabel=xlabel, xlim=(values.min(initial=0) * 1.2, values.max(initial=1e-9) * 1.2))
     ax.xaxis.set_major_formatter(mpl.ticker.StrMethodFormatter(fmt.replace("{:", "{x:")))
@@ -423,7 +429,7 @@ def zipf(counts: pd.Series, *, sizes: Sequence[int] = (10_000, 30_000, 60_000), 
     for rank in 10 ** np.arange(int(np.log10(len(counts))) + 1):
         ax.plot(rank, counts.iloc[rank - 1], "o", color=BLUE, markersize=9)
         ax.annotate(
-            str(counts.index[rank - 1]),
+            drawable(str(counts.index[rank - 1])),
             (rank, counts.iloc[rank - 1]),
             xytext=(6, 11),
             textcoords="offset points",
