@@ -350,7 +350,7 @@ def language_model_curves(frame: pd.DataFrame, *, against: str = "tokens", ax: A
         rows = rows.sort_values(against)
         x, y = rows[against].to_numpy() / (60 if minutes else 1), rows["perplexity"].to_numpy()
         ax.plot(
-            x, y, marker=marker, markersize=8, label=f"{method}: {y[-1]:.3g}"
+            x, y, marker=marker, markersize=8, label=f"{method}: {short(y[-1])}"
         )  # beside the points they would overlap
     wide = frame["perplexity"].max() > 4 * frame["perplexity"].min()  # else powers of ten would be too far apart
     ax.set(yscale="log", ylabel="validation perplexity")
@@ -362,6 +362,11 @@ def language_model_curves(frame: pd.DataFrame, *, against: str = "tokens", ax: A
     ax.set_xlim(0, None)
     ax.legend(frameon=False)
     return ax
+
+
+def short(value: float) -> str:
+    """A number in about three digits: 0.0625, 54.5, 1,355."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def perplexity_by_frequency(frame: pd.DataFrame, *, axes: Sequence[Axes] | None = None) -> list[Axes]:
