@@ -1,8 +1,9 @@
 """Wikitext into plain text.
 
-Rules of our own, in four passes over the text, each in linear time. On English articles they are 12 times as fast as
-mwparserfromhell 0.7.2 and 5 times as fast as wikitextparser 3.0 (`benchmarks/wikipedia.py`), both of which leave empty
-brackets, category names, reference lists or captions in the text and know no template whose words belong to a sentence.
+Rules of our own, in four passes over the text, each in linear time. In `benchmarks/wikipedia.py` they are 6 times as
+fast on English articles as mwparserfromhell 0.7.2 and 4 times as fast as wikitextparser 3.0, the reading of the dump
+included, and leave 0.01 remnants of markup in an article where those leave 21 and 30; neither knows a template whose
+words belong to a sentence, nor mends the sentence when one goes.
 """
 
 import html
@@ -212,7 +213,8 @@ def _drop_elements(text: str, faults: set[str]) -> str:
 
 # --- Second pass: templates, tables and links, which stand in each other ---------------------------------------
 
-_TOKEN = re.compile(r"\{\{|\}\}|\[\[|\]\]|^[ \t:*#;]*\{\||^[ \t]*\|\}(?!\})|\|", re.MULTILINE)
+_TOKEN = re.compile(r"\{\{|\}\}|\[\[|\]\]|\{\||\|\}(?!\})|\|")
+_LINE_START = re.compile(r"(?:^|\n)[ \t:*#;]*\Z")  # where a table begins or ends
 _ROW = re.compile(r"^[ \t]*[|!].*", re.MULTILINE)
 _LANGUAGE = re.compile(r"[a-z]{2,3}(?:-[a-z]+){0,3}|simple")
 
@@ -252,9 +254,13 @@ def _resolve(text: str, hidden: set[str], faults: set[str]) -> str:
         stack[-1].parts.append(source)
 
     for token in _TOKEN.finditer(text):
+        mark, (start, stop) = token[0], token.span()
+        if mark in {"{|", "|}"} and not _LINE_START.search(text, max(0, start - 20), start):
+            start, stop = (start + 1, stop) if mark == "{|" else (start, stop - 1)
+            mark = "|"  # the brace beside it is a letter like any other
         if not too_deep:
-            stack[-1].parts.append(text[end : token.start()])
-        end, mark = token.end(), token[0][-2:]
+            stack[-1].parts.append(text[end:start])
+        end = stop
         if mark in {"{{", "{|", "[["}:
             if too_deep or len(stack) > MAX_DEPTH:
                 faults.add("too deep")
@@ -367,6 +373,7 @@ def _paragraphs(text: str, sections: set[str]) -> Iterable[str]:
 _HAS_WORD = re.compile(r"\w").search
 _ENTITY = re.compile(r"&(?:(#\d{1,7}|#[xX][\da-fA-F]{1,6})|(\w{2,30}));")
 _SEPARATORS = r" ,;:/·–—\-"
+_TO_MEND = re.compile(r"[ (（\[,;:]\0|\0[\0 ]*[,;:.!?)）\]]|^\0")
 _MENDS = [  # of a sentence out of which something was taken, so that no "()" and no " ," stays behind
     (re.compile(rf" ?[(（\[][{_SEPARATORS}]*\0[{_SEPARATORS}\0]*[)）\]]"), _GONE),
     (re.compile(r"^[ \0,;:]*\0[ \0,;:]*"), ""),
@@ -384,9 +391,8 @@ def _character(entity: re.Match) -> str:
 
 def _tidy(paragraph: str) -> str:
     """The paragraph mended where something was taken out, its entities replaced, normalised."""
-    if _GONE in paragraph:
+    if _TO_MEND.search(paragraph):
         paragraph = " ".join(paragraph.split())
         for pattern, mended in _MENDS:
             paragraph = pattern.sub(mended, paragraph)
-        paragraph = paragraph.replace(_GONE, "")
-    return normalise(_ENTITY.sub(_character, paragraph))
+    return normalise(_ENTITY.sub(_character, paragraph.replace(_GONE, "")))
