@@ -4,7 +4,9 @@ import errno
 import os
 import shutil
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import pooch
 import requests
@@ -177,10 +179,20 @@ class ResumingDownloader:
         part: where to keep an unfinished download.
         n_bytes: size of the published file; a server that sends more is cut off.
         timeout: seconds to wait for a connection, and for an answer on it.
+        headers: to send along, a User-Agent say.
+        progress: show a bar.
     """
 
-    def __init__(self, part: Path, *, n_bytes: int, timeout: tuple[float, float] = (5, 30)) -> None:
-        self.part, self.n_bytes, self.timeout = part, n_bytes, timeout
+    def __init__(
+        self,
+        part: Path,
+        *,
+        n_bytes: int,
+        timeout: tuple[float, float] = (5, 30),
+        headers: Mapping[str, str] = MappingProxyType({}),
+        progress: bool = True,
+    ) -> None:
+        self.part, self.n_bytes, self.timeout, self.headers, self.progress = part, n_bytes, timeout, headers, progress
 
     def __call__(self, url: str, output_file: str, pooch: object) -> None:
         """Download `url` and move it to `output_file` when it is complete.
@@ -196,7 +208,7 @@ class ResumingDownloader:
 
     def _receive(self, url: str, have: int) -> None:
         """Write what the server sends to `part`, after the `have` bytes that are there."""
-        headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
+        headers = {"Accept-Encoding": "identity", **self.headers} | ({"Range": f"bytes={have}-"} if have else {})
         with requests.get(url, headers=headers, stream=True, timeout=self.timeout) as response:
             if have and response.status_code == requests.codes.requested_range_not_satisfiable:
                 return self._receive(url, 0)
@@ -214,7 +226,14 @@ class ResumingDownloader:
             raise requests.exceptions.ChunkedEncodingError(f"{got:,} of {announced:,} bytes came")
 
     def _write(self, response: requests.Response, have: int) -> None:
-        bar = tqdm(desc=self.part.stem, total=self.n_bytes, initial=have, unit="B", unit_scale=True)
+        bar = tqdm(
+            desc=self.part.stem,
+            total=self.n_bytes,
+            initial=have,
+            unit="B",
+            unit_scale=True,
+            disable=not self.progress,
+        )
         with bar, self.part.open("ab" if have else "wb") as file:
             for chunk in response.iter_content(CHUNK):
                 file.write(chunk)

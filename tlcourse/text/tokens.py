@@ -33,6 +33,7 @@ _INVISIBLE = re.compile(
     "[\u00ad\u200b\u200c\u200e\u200f\u202a-\u202e\u2060\ufeff]"
     f"|\u200d(?=[{THAI}\\s]|$)|(?<=[{THAI}\\s])\u200d|^\u200d"
 )
+_MAY_BE_INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060\ufeff]")  # one quick search for most texts
 _ABOVE_BELOW, _TONES, _FOLLOW = "ัิีึืฺุู็์ํ๎", "่-๋", "ะาำๅ"
 # No letter bears one mark twice. To put a flood of marks in order would take quadratic time: thin it first.
 _FLOOD = re.compile(rf"[{_ABOVE_BELOW}{_TONES}{_FOLLOW}\u0300-\u036f]{{4,}}")
@@ -60,7 +61,9 @@ def normalise(text: str) -> str:
     text, before = " ".join(text.split()), None
     while text != before:  # one repair may bring about another; most texts need none
         before = text
-        text = _FLOOD.sub(lambda marks: "".join(dict.fromkeys(marks[0])), _INVISIBLE.sub("", text))
+        if _MAY_BE_INVISIBLE.search(text):
+            text = _INVISIBLE.sub("", text)
+        text = _FLOOD.sub(lambda marks: "".join(dict.fromkeys(marks[0])), text)
         text = " ".join(unicodedata.normalize("NFC", text).split())
         if _IRREGULAR.search(text):
             text = normalize(text)
