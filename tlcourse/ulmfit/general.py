@@ -261,5 +261,5 @@ def tokens_per_second(config: AWDLSTMConfig, softmax: FullSoftmax, *, batch_size
 
 def wait_for(device: torch.device) -> None:
     """A GPU computes on while Python goes ahead: wait until it has finished."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    if device.type != "cpu":
+        getattr(torch, device.type).synchronize()  # torch.cuda or torch.mps

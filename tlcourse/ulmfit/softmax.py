@@ -58,14 +58,14 @@ class SampledSoftmax(FullSoftmax):
         counts = torch.as_tensor(counts, dtype=torch.float64).clamp(min=1)  # an unseen word can still be drawn
         self.samples = min(samples, len(counts))
         inclusion = inclusion_probabilities(counts**power, self.samples)
-        self.register_buffer("cumulative", inclusion.cumsum(0), persistent=False)  # (V,)
+        self.cumulative = inclusion.cumsum(0)  # (V,); stays on the CPU, which has float64 and draws alike everywhere
         self.register_buffer("log_inclusion", inclusion.log().float(), persistent=False)
 
     def draw(self) -> Tensor:
         """Ascending ids of a fresh sample, each word in it with its inclusion probability."""
         ticks = torch.rand((), dtype=torch.float64) + torch.arange(self.samples)  # one every 1.0
-        drawn = torch.searchsorted(self.cumulative, ticks.to(self.cumulative.device), right=True)
-        return drawn.clamp(max=len(self.cumulative) - 1).unique()
+        drawn = torch.searchsorted(self.cumulative, ticks, right=True)
+        return drawn.clamp(max=len(self.cumulative) - 1).unique().to(self.log_inclusion.device)
 
     def forward(self, hidden: Tensor, targets: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         if not self.training or self.samples == len(weight):
