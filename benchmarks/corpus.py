@@ -60,7 +60,7 @@ def measure(name: str, texts: list[str], cores: int) -> None:
     characters = sum(map(len, texts))
     size = sum(len(text.encode()) for text in texts)
     print(f"\n{name}: {len(texts):,} texts, {characters:,} characters, {size / 1e6:.1f} MB")
-    print(f"  {'':<40} {'M char/s':>8} {'MB/s':>6} {'ratio':>6} {'cpu s':>6} {'ratio':>6}")
+    print(f"  {'':<44} {'M char/s':>8} {'MB/s':>6} {'ratio':>6} {'cpu s':>6} {'ratio':>6}")
     turns = {("pythainlp.word_tokenize, newmm", 1): lambda texts, _: [*map(word_tokenize, texts)]}
     for workers in sorted({1, 2, cores}):
         for engine in ENGINES:
@@ -76,7 +76,7 @@ def measure(name: str, texts: list[str], cores: int) -> None:
     peer, peer_cpu = next(iter(best.values()))
     for (label, workers), (took, cpu) in best.items():
         print(
-            f"  {f'{label}, processes: {workers}':<40} {characters / took / 1e6:8.3f} {size / took / 1e6:6.2f} "
+            f"  {f'{label}, processes: {workers}':<44} {characters / took / 1e6:8.3f} {size / took / 1e6:6.2f} "
             f"{peer / took:6.2f} {cpu:6.1f} {peer_cpu / cpu:6.2f}"
         )
     for (label, workers), (_, cpu) in best.items():
@@ -97,7 +97,7 @@ def measure(name: str, texts: list[str], cores: int) -> None:
             start = time.perf_counter()
             turn()
             took = time.perf_counter() - start
-            print(f"  {label:<40} {characters / took / 1e6:8.1f} {size / took / 1e6:6.1f} {peer / took:6.1f}")
+            print(f"  {label:<44} {characters / took / 1e6:8.1f} {size / took / 1e6:6.1f} {peer / took:6.1f}")
         corpus = Corpus.open(folder)
     rows = ", ".join(f"{row['words']:,}: {row['share']:.1%}" for row in corpus.coverage)
     print(f"  most frequent words, share of the tokens: {rows}; seen once: {corpus.info['once']:,}")
