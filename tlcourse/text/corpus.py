@@ -295,7 +295,7 @@ def build_corpus(
                 shards = segment(texts, shard_folder, words or WORDS[language], workers=workers, bar=bar)
             held_out = _hold_out(shards, valid)
             counts = _count(shards, held_out, progress)
-            vocab = vocab or _choose(counts, must_have, max_vocab, min_count)
+            vocab = vocab or Vocab.from_counts(counts, min_count=min_count, max_size=max_vocab, must_have=must_have)
             info = {
                 "format": CORPUS,
                 "language": language,
@@ -342,23 +342,6 @@ def _count(shards: list[Shard], held_out: list[np.ndarray], progress: bool) -> C
     if not counts:
         raise CorpusError("the training documents have no words")
     return counts
-
-
-def _choose(counts: Counter, must_have: set[str], max_vocab: int, min_count: int) -> Vocab:
-    """The vocabulary that `Vocab.build` makes, but with those of the `must_have` words that occur."""
-
-    def rank(word: str) -> tuple[int, str]:
-        return -counts[word], word
-
-    must = must_have & counts.keys()
-    room = max_vocab - len(Vocab.SPECIALS) - len(must)
-    if room < 0:
-        raise ValueError(f"{len(must):,} words of must_have occur: max_vocab={max_vocab:,} has no room for them")
-    frequent = {word for word, n in counts.items() if n >= min_count} - must - {*Vocab.SPECIALS}
-    words = sorted([*must, *sorted(frequent, key=rank)[:room]], key=rank)
-    if not words:
-        raise CorpusError(f"no words for a vocabulary: none of the {counts.total():,} tokens occurs {min_count} times")
-    return Vocab([*Vocab.SPECIALS, *words])
 
 
 def _coverage(counts: Counter) -> dict[str, Any]:

@@ -50,22 +50,38 @@ class Vocab:
         Raises ValueError when no token is left or `max_size` has no room for one; TypeError when a text is not
         cut into tokens yet.
         """
-        room = max_size - len(cls.SPECIALS)
-        if room < 1:
-            raise ValueError(f"max_size={max_size} leaves no room beside the {len(cls.SPECIALS)} special tokens")
         counts = Counter()
         for tokens in token_lists:
             counts.update(_tokens(tokens))
-        for special in cls.SPECIALS:
-            del counts[special]
-        frequent = (word for word, count in counts.items() if count >= min_count)
-        words = sorted(frequent, key=lambda word: (-counts[word], word))
-        if not words:
+        return cls.from_counts(counts, min_count=min_count, max_size=max_size)
+
+    @classmethod
+    def from_counts(
+        cls, counts: Counter, *, min_count: int = 2, max_size: int = 60_000, must_have: Iterable[str] = ()
+    ) -> "Vocab":
+        """As `build`, from how often each word occurs.
+
+        `must_have`: words that are in the vocabulary if they occur at all, in the place that their count gives them.
+
+        Raises ValueError when no word is left, or `max_size` has no room for one or for the `must_have` words.
+        """
+        words = counts.keys() - {*cls.SPECIALS}
+        must = words & {*_tokens(must_have)}
+        room = max_size - len(cls.SPECIALS)
+        if room < max(len(must), 1):
+            beside = f"{len(cls.SPECIALS)} special tokens" + (f" and {len(must):,} words of must_have" if must else "")
+            raise ValueError(f"max_size={max_size} leaves no room beside the {beside}")
+
+        def rank(word: str) -> tuple[int, str]:
+            return -counts[word], word
+
+        frequent = sorted((word for word in words - must if counts[word] >= min_count), key=rank)
+        chosen = sorted([*must, *frequent[: room - len(must)]], key=rank)
+        if not chosen:
             raise ValueError(
-                f"no words for a vocabulary: the corpus has {counts.total()} tokens, none of them "
-                f"{min_count} times"
+                f"no words for a vocabulary: the corpus has {counts.total():,} tokens, none of them {min_count} times"
             )
-        return cls([*cls.SPECIALS, *words[:room]])
+        return cls([*cls.SPECIALS, *chosen])
 
     def __len__(self) -> int:
         return len(self.words)
