@@ -244,7 +244,7 @@ def rows_written(folder):
 
 def wait_and_kill(processes, folder, rows):
     while rows_written(folder) < rows and all(process.is_alive() for process in processes):
-        time.sleep(0.002)
+        time.sleep(0.02)
     time.sleep(random.random() * 0.02)
     for process in processes:
         process.kill()

@@ -271,7 +271,7 @@ def pretrain(
     return language_model, pd.read_csv(folder / "metrics.csv")
 
 
-# Adam's betas are those of fastai's one-cycle training at its peak; a step of torch's own, fused, takes a third of
+# Adam's betas are those of fastai's one-cycle training at its peak; a step of torch's own, fused, takes a seventh of
 # the time of fastai's. With lambd=0 torch's ASGD takes the steps of plain SGD, and keeps the average from step t0 on.
 OPTIMISERS = {
     "adam": partial(OptimWrapper, opt=partial(torch.optim.AdamW, fused=True, betas=(0.8, 0.99))),
