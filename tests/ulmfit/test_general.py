@@ -104,7 +104,7 @@ def test_the_race_gives_each_softmax_the_same_tokens(texts, tmp_path, monkeypatc
     monkeypatch.setenv("TLCOURSE_CACHE", str(tmp_path))
     corpus = ulmfit.general_corpus(SMALL, texts)
     softmaxes = {"full": ulmfit.FullSoftmax(), "all sampled": ulmfit.SampledSoftmax(np.ones(900), samples=900)}
-    curves = ulmfit.race(corpus, softmaxes, width=900, tokens=1500, dim=4, epochs=2)
+    curves = ulmfit.race(corpus, softmaxes, width=900, tokens=2000, parts=2, dim=4)
     full, sampled = (curves[curves["method"] == name] for name in softmaxes)
     pd.testing.assert_series_equal(full["tokens"], sampled["tokens"], check_index=False)
     assert full["perplexity"].tolist() == pytest.approx(

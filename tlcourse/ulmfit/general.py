@@ -13,14 +13,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from fastai.callback.core import Callback as TrainingCallback
 from torch.nn import functional as F
 
 from tlcourse import data, profile
 from tlcourse.data import wikipedia
 from tlcourse.text import LMBatches, Vocab
 from tlcourse.text.corpus import Corpus, build_corpus
-from tlcourse.training import fit, make_learner, perplexity, schedules
+from tlcourse.training import perplexity
 from tlcourse.ulmfit.model import AWDLSTMConfig, Dropouts, LanguageModel
 from tlcourse.ulmfit.pretrain import LanguageModelWithLoss, Pretraining, pretrain
 from tlcourse.ulmfit.softmax import FullSoftmax
@@ -38,7 +37,7 @@ class GeneralSizes:
         recipe: how the backbone is pretrained.
         wide_vocab: width of the softmaxes that are compared.
         large: ``emb_dim``, ``hidden_dim`` and ``n_layers`` of the large model whose speed is measured.
-        race_tokens: how many tokens each of them reads, five times over.
+        race_tokens: how many tokens each of them reads.
     """
 
     sources: tuple[str, ...]
@@ -53,7 +52,7 @@ class GeneralSizes:
 GENERAL = {
     "smoke": GeneralSizes(
         sources=(), characters=150_000, max_vocab=3000, wide_vocab=6000, large=(64, 96, 2),
-        race_tokens=1500,
+        race_tokens=8_000,
         recipe=Pretraining(
             emb_dim=64, hidden_dim=96, n_layers=2, dropout=0.1, samples=500,
             epochs=2, lr=2e-2, batch_size=16, bptt=35,
@@ -61,7 +60,7 @@ GENERAL = {
     ),
     "laptop": GeneralSizes(
         sources=("thaigov", "thai_wikipedia_qa"), characters=6_000_000, max_vocab=12_000, wide_vocab=60_000,
-        large=(400, 1150, 3), race_tokens=20_000,
+        large=(400, 1150, 3), race_tokens=60_000,
         recipe=Pretraining(
             emb_dim=128, hidden_dim=320, n_layers=3, dropout=0.2, samples=1500,
             epochs=1, lr=8e-3, batch_size=40, bptt=50,
@@ -69,7 +68,7 @@ GENERAL = {
     ),
     "gpu": GeneralSizes(
         sources=("thaigov", "thai_wikipedia_qa"), characters=10**10, max_vocab=60_000, wide_vocab=60_000,
-        large=(400, 1150, 3), race_tokens=200_000,
+        large=(400, 1150, 3), race_tokens=1_000_000,
         recipe=Pretraining(
             emb_dim=400, hidden_dim=1150, n_layers=3, dropout=0.5, samples=8000,
             epochs=10, lr=4e-3, batch_size=128, bptt=70,
@@ -189,28 +188,15 @@ def frequency_bands(
     return pd.DataFrame(rows)
 
 
-class Stopwatch(TrainingCallback):
-    """The seconds of each epoch's training, without its validation."""
-
-    def __init__(self) -> None:
-        self.seconds: list[float] = []
-
-    def before_train(self) -> None:
-        self.started = time.perf_counter()
-
-    def after_train(self) -> None:
-        self.seconds.append(time.perf_counter() - self.started)
-
-
 def race(
     corpus: Corpus,
     softmaxes: Mapping[str, FullSoftmax],
     *,
     width: int,
     tokens: int,
+    parts: int = 5,
     dim: int = 64,
-    epochs: int = 5,
-    lr: float = 1e-2,
+    lr: float = 5e-3,
     seed: int = 42,
     progress: Callable[[Iterable], Iterable] = iter,
 ) -> pd.DataFrame:
@@ -219,26 +205,50 @@ def race(
     Args:
         softmaxes: by name.
         width: of the softmax; the words beyond the corpus's own never occur, and cost as much as any.
-        tokens: to read in each epoch.
+        tokens: of the end of the corpus, to read once.
+        parts: measure after each of so many.
 
     Returns:
-        A row an epoch: ``method``, ``tokens`` read, ``seconds`` trained, validation ``perplexity`` over all words.
+        A row a part: ``method``, ``tokens`` read, ``seconds`` trained, validation ``perplexity`` over all words.
     """
-    rows, config = [], AWDLSTMConfig(width, dim, 2 * dim, 2, dropouts=Dropouts() * 0.1)
-    counts = np.bincount(corpus.train.ids[:tokens], minlength=width)
+    device = profile.current().device
+    config = AWDLSTMConfig(width, dim, 2 * dim, 2, dropouts=Dropouts() * 0.1)
+    counts = np.bincount(corpus.train.ids, minlength=width)
+    train = list(LMBatches(corpus.train.ids[-tokens:], batch_size=20, bptt=35, device=device))
+    valid = LMBatches(corpus.valid.ids[-max(tokens // 20, 1000) :], batch_size=10, bptt=70, device=device)
+    rows = []
     for name, softmax in progress(softmaxes.items()):
         profile.seed_everything(seed)
-        model = LanguageModelWithLoss(LanguageModel(config).start_from_counts(counts), softmax)
-        train = LMBatches(corpus.train.ids[:tokens], batch_size=20, bptt=35)
-        valid = LMBatches(corpus.valid.ids[:tokens], batch_size=20, bptt=35)
-        watch = Stopwatch()
-        learner = make_learner(model, train, valid, loss=model.loss, grad_clip=0.4, cbs=[watch])
-        history = fit(learner, epochs, lr=lr, schedule=schedules.one_cycle(), progress=False)
-        read = sum(x.numel() for x, _ in train)
-        for epoch, (loss, seconds) in enumerate(zip(history["valid_loss"], np.cumsum(watch.seconds), strict=True), 1):
-            row = {"method": name, "tokens": epoch * read, "seconds": seconds, "perplexity": perplexity(loss)}
-            rows.append(row)
+        language_model = LanguageModel(config).start_from_counts(counts)
+        model = LanguageModelWithLoss(language_model, softmax).to(device)
+        optimiser = torch.optim.Adam(model.parameters(), lr=lr)
+        cycle = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=lr, total_steps=len(train) + 1)
+        read = seconds = 0.0
+        for part in np.array_split(np.arange(len(train)), parts):
+            model.train()
+            started = time.perf_counter()
+            for x, y in (train[step] for step in part):
+                model.loss(model(x), y).backward()
+                torch.nn.utils.clip_grad_norm_(model.parameters(), 0.4)
+                optimiser.step()
+                optimiser.zero_grad()
+                cycle.step()
+                read += x.numel()
+            wait_for(device)
+            seconds += time.perf_counter() - started
+            reached = validation_perplexity(model, valid)
+            rows.append({"method": name, "tokens": int(read), "seconds": seconds, "perplexity": reached})
     return pd.DataFrame(rows)
+
+
+@torch.no_grad()
+def validation_perplexity(model: LanguageModelWithLoss, batches: LMBatches) -> float:
+    """Perplexity over all words; the state of the text read before is put back afterwards."""
+    state, model.state = model.state, None
+    model.eval()
+    losses = [(float(model.loss(model(x), y)), y.numel()) for x, y in batches]
+    model.state = state
+    return perplexity(sum(loss * n for loss, n in losses) / sum(n for _, n in losses))
 
 
 def tokens_per_second(config: AWDLSTMConfig, softmax: FullSoftmax, *, batch_size: int, bptt: int, steps: int) -> float:
