@@ -437,8 +437,9 @@ def pretrain(options: argparse.Namespace) -> int:
     _, history = train(
         corpus, options.output, recipe, every=options.every, resume=not options.restart, tensorboard=options.tensorboard
     )
-    print(history.to_string(index=False))
-    print(options.output / "backbone.safetensors")
+    if os.environ.get("RANK", "0") == "0":  # of several processes one speaks
+        print(history.groupby("epoch").last().to_string())
+        print(options.output / "backbone.safetensors")
     return 0
 
 

@@ -102,13 +102,14 @@ def test_normalisation_below_the_trainable_groups_keeps_its_statistics(small):
     assert not torch.equal(model.norm.running_mean, torch.zeros(6))
 
 
-def test_the_hidden_state_is_dropped_before_every_epoch_and_validation(small):
+def test_the_hidden_state_is_dropped_around_every_epoch_and_validation(small):
     learner = small.language_model_learner()
     resets = []
     original = learner.model.reset
     learner.model.reset = lambda: (resets.append(learner.model.training), original())
     fit(learner, 2, lr=0.01)
-    assert resets[-5:] == [True, False, True, False, False]
+    epoch = [True, False, False]  # before training, before validation, after it
+    assert resets[-7:] == [*epoch, *epoch, False]
     assert learner.model.state is None
 
 

@@ -20,13 +20,16 @@ from tlcourse.training.groups import Plan
 
 
 class ResetHiddenState(Callback):
-    """A recurrent model starts each epoch, each validation and its later use without memory of tokens before."""
+    """A recurrent model starts each epoch, each validation and its later use without memory of tokens before.
+
+    After a validation, too: a checkpoint between two epochs holds no state of the validation's text.
+    """
 
     def before_train(self) -> None:
         if hasattr(self.model, "reset"):
             self.model.reset()
 
-    before_validate = after_fit = before_train
+    before_validate = after_validate = after_fit = before_train
 
 
 class FollowPlan(Callback):

@@ -233,7 +233,6 @@ def pretrain(
     )
     valid = corpus.valid and LMBatches(corpus.valid.ids, batch_size=min(recipe.batch_size, 16), **reading)
     callbacks = [
-        ForgetValidation(),
         ActivationRegularisation(alpha=recipe.alpha, beta=recipe.beta),
         WriteMetrics(folder / "metrics.csv", every=every, process=process, events=events),
     ]
@@ -277,13 +276,6 @@ OPTIMISERS = {
     "adam": partial(OptimWrapper, opt=partial(torch.optim.AdamW, fused=True, betas=(0.8, 0.99))),
     "asgd": partial(OptimWrapper, opt=partial(torch.optim.ASGD, lambd=0.0, t0=NEVER)),
 }
-
-
-class ForgetValidation(Callback):
-    """The hidden state of the validation text does not enter the epoch's checkpoint: an epoch starts without one."""
-
-    def after_validate(self) -> None:
-        self.model.reset()
 
 
 class AverageWhenStuck(Callback):

@@ -163,7 +163,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 error = logits.softmax(1)  # d loss / d logits = p - y
                 error[torch.arange(len(error), device=error.device), targets[rows]] -= 1
                 grads[0][rows] = error @ weight.float()
-                grads[1].addmm_(error.T, hidden[rows].float())
+                grads[1] += error.T @ hidden[rows].float()  # in half precision under autocast
                 grads[2] += error.sum(0)
         ctx.save_for_backward(*(grad / len(hidden) for grad in grads))
         ctx.dtypes = hidden.dtype, weight.dtype, bias.dtype
