@@ -86,7 +86,7 @@ def test_token_losses_average_to_the_perplexity(model):
     targets, losses = ulmfit.token_losses(model, docs)
     assert np.exp(losses.mean()) == pytest.approx(ulmfit.lm_perplexity(model, docs), rel=1e-5)
     assert len(targets) == len(losses)
-    logits = model(torch.tensor(docs[0][None, :2])).detach()  # the first row of the first batch begins with the first document
+    logits = model(torch.tensor(docs[0][None, :2])).detach()  # the first batch begins with the first document
     assert losses[0] == pytest.approx(float(F.cross_entropy(logits[0, :1], torch.tensor(docs[0][1:2]))), rel=1e-5)
     assert targets[0] == docs[0][1]
 
