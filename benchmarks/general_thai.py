@@ -3,8 +3,9 @@
     TLCOURSE_DATA=... python benchmarks/general_thai.py truevoice --backbone general.safetensors
 
 Prints a row as soon as it is ready: validation accuracy and macro-F1 of the fine-tuned classifier, and of a linear
-model on the frozen encoder's features (concat pooling), which separates encoders with less noise than fine-tuning does.
-The linear SVM on words stands beside them. All networks of a task have the same words and sizes; `--csv` keeps the rows.
+model on the frozen encoder's features (concat pooling), which separates encoders with less noise than fine-tuning
+does. The linear SVM on words stands beside them. All networks of a task have the same words and sizes; `--csv` keeps
+the rows.
 """
 
 from __future__ import annotations

@@ -83,9 +83,7 @@ def required_by(requirement: Requirement, environment: Environment) -> list[Requ
     """
     found = metadata_requires(requirement.name)
     extras = ["", *requirement.extras]
-    return [
-        r for r in found if r.marker is None or any(r.marker.evaluate(environment | {"extra": e}) for e in extras)
-    ]
+    return [r for r in found if r.marker is None or any(r.marker.evaluate(environment | {"extra": e}) for e in extras)]
 
 
 def closure(roots: Iterable[Requirement], environment: Environment) -> Iterator[Requirement]:

@@ -158,9 +158,7 @@ def test_cell_at_home_without_the_course_says_what_to_do(monkeypatch, tmp_path, 
 
 
 def test_cell_on_colab_installs_from_the_address_and_holds_what_is_there(monkeypatch, tmp_path):
-    listed, installed = run_cell(
-        monkeypatch, tmp_path, repository=ADDRESS, installed=False, environment=COLAB
-    )
+    listed, installed = run_cell(monkeypatch, tmp_path, repository=ADDRESS, installed=False, environment=COLAB)
     assert listed == "pip list --format=freeze > /tmp/installed.txt"
     assert installed.startswith("pip install --quiet --constraint /tmp/installed.txt ")
     assert installed.endswith(f'"tlcourse[fast] @ git+{ADDRESS}@main"')

@@ -58,9 +58,7 @@ def padded_pair(lengths: list[int], bptt: int) -> tuple[torch.Tensor, torch.Tens
     time = max(lengths)
     ours = torch.stack([F.pad(t, (0, time - len(t)), value=PAD) for t in texts])
     fronts = [(time - len(t)) // bptt * bptt for t in texts]
-    theirs = torch.stack(
-        [F.pad(t, (f, time - len(t) - f), value=PAD) for t, f in zip(texts, fronts, strict=True)]
-    )
+    theirs = torch.stack([F.pad(t, (f, time - len(t) - f), value=PAD) for t, f in zip(texts, fronts, strict=True)])
     return ours, theirs
 
 
@@ -120,9 +118,7 @@ class TestAgreementWithFastai:
         theirs_grads = {n: p.grad for n, p in theirs.named_parameters()}
         expected = ulmfit.from_fastai(theirs_grads)
         for name, parameter in ours.encoder.named_parameters():
-            torch.testing.assert_close(
-                parameter.grad, expected[f"encoder.{name}"], atol=1e-5, rtol=0, msg=name
-            )
+            torch.testing.assert_close(parameter.grad, expected[f"encoder.{name}"], atol=1e-5, rtol=0, msg=name)
         heads = zip(
             ours.head.parameters(),
             [g for n, g in theirs_grads.items() if n.startswith("1.layers")],

@@ -40,9 +40,7 @@ def linear_svm(tokens: Tokens, labels: np.ndarray, *, C: float = 0.3) -> Predict
     return model.fit(tokens, labels).predict
 
 
-def fasttext(
-    tokens: Tokens, labels: np.ndarray, *, lr: float = 0.1, epochs: int = 25, dim: int = 50
-) -> Predictor:
+def fasttext(tokens: Tokens, labels: np.ndarray, *, lr: float = 0.1, epochs: int = 25, dim: int = 50) -> Predictor:
     """Train fastText's classifier (Joulin et al. 2017) on words and word pairs.
 
     Returns:
@@ -86,16 +84,12 @@ BASELINES: Mapping[str, Callable[[Tokens, np.ndarray], Predictor]] = {
 }
 
 
-def score_all(
-    tokens: Tokens, labels: np.ndarray, test_tokens: Tokens, test_labels: np.ndarray
-) -> pd.DataFrame:
+def score_all(tokens: Tokens, labels: np.ndarray, test_tokens: Tokens, test_labels: np.ndarray) -> pd.DataFrame:
     """Train every baseline and score it: a row a baseline, columns ``micro-F1`` (accuracy) and ``macro-F1``."""
     rows = {}
     for name, train in BASELINES.items():
         predicted = train(tokens, labels)(test_tokens)
-        rows[name] = [
-            f1_score(test_labels, predicted, average=how, zero_division=0) for how in ("micro", "macro")
-        ]
+        rows[name] = [f1_score(test_labels, predicted, average=how, zero_division=0) for how in ("micro", "macro")]
     return pd.DataFrame.from_dict(rows, orient="index", columns=["micro-F1", "macro-F1"])
 
 

@@ -67,9 +67,7 @@ class Claim:
     def __post_init__(self):
         wrong = [v for v in self.expect.values() if v not in VERDICTS]
         if wrong or set(self.expect) != set(PROFILES):
-            raise ValueError(
-                f"claim {self.id}: expect needs {', '.join(PROFILES)}, each one of {', '.join(VERDICTS)}"
-            )
+            raise ValueError(f"claim {self.id}: expect needs {', '.join(PROFILES)}, each one of {', '.join(VERDICTS)}")
 
 
 def load(path: Path | None = None) -> dict[str, Claim]:
@@ -78,11 +76,7 @@ def load(path: Path | None = None) -> dict[str, Claim]:
     Raises:
         ValueError: an entry is incomplete or has a field that no claim has.
     """
-    text = (
-        path.read_text("utf-8")
-        if path
-        else resources.files("tlcourse").joinpath("claims.toml").read_text("utf-8")
-    )
+    text = path.read_text("utf-8") if path else resources.files("tlcourse").joinpath("claims.toml").read_text("utf-8")
     ledger = {}
     for name, entry in tomllib.loads(text).items():
         try:

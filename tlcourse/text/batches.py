@@ -102,9 +102,7 @@ class LMBatches(_Batches):
         backwards: bool = False,
         device: torch.device | str | None = None,
     ):
-        super().__init__(
-            batch_size=batch_size, shuffle=shuffle, seed=seed, backwards=backwards, device=device
-        )
+        super().__init__(batch_size=batch_size, shuffle=shuffle, seed=seed, backwards=backwards, device=device)
         if bptt < 1:
             raise ValueError(f"bptt must be at least 1, not {bptt}")
         self.bptt = bptt
@@ -185,9 +183,7 @@ class ClassificationBatches(_Batches):
         n_classes: int | None = None,
         device: torch.device | str | None = None,
     ):
-        super().__init__(
-            batch_size=batch_size, shuffle=shuffle, seed=seed, backwards=backwards, device=device
-        )
+        super().__init__(batch_size=batch_size, shuffle=shuffle, seed=seed, backwards=backwards, device=device)
         if max_tokens is not None and max_tokens < 1:
             raise ValueError(f"max_tokens must be at least 1, not {max_tokens}")
         docs = [_ids(doc, name=f"document {i}") for i, doc in enumerate(docs)]

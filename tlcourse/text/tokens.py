@@ -30,8 +30,7 @@ THAI = "ก-ฺเ-๎"  # letters, vowels, tone marks and signs: the Thai block
 # Characters that nobody sees and that make equal words differ. A zero-width joiner goes only beside Thai:
 # between emoji it is what makes a family out of three people.
 _INVISIBLE = re.compile(
-    "[\u00ad\u200b\u200c\u200e\u200f\u202a-\u202e\u2060\ufeff]"
-    f"|\u200d(?=[{THAI}\\s]|$)|(?<=[{THAI}\\s])\u200d|^\u200d"
+    f"[\u00ad\u200b\u200c\u200e\u200f\u202a-\u202e\u2060\ufeff]|\u200d(?=[{THAI}\\s]|$)|(?<=[{THAI}\\s])\u200d|^\u200d"
 )
 _MAY_BE_INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060\ufeff]")  # one quick search for most texts
 _ABOVE_BELOW, _TONES, _FOLLOW = "ัิีึืฺุู็์ํ๎", "่-๋", "ะาำๅ"

@@ -40,9 +40,7 @@ class Vocab:
         self._ids = {word: i for i, word in enumerate(self.words) if i >= n}  # of what a text may contain
 
     @classmethod
-    def build(
-        cls, token_lists: Iterable[Iterable[str]], *, min_count: int = 2, max_size: int = 60_000
-    ) -> "Vocab":
+    def build(cls, token_lists: Iterable[Iterable[str]], *, min_count: int = 2, max_size: int = 60_000) -> "Vocab":
         """The words seen at least `min_count` times, most frequent first, equal counts in alphabetical order.
 
         `max_size` is the size of the whole vocabulary, special tokens included: the width of a softmax over it.
@@ -162,9 +160,7 @@ class Vocab:
         return vocab
 
 
-def numericalise(
-    token_lists: Iterable[Iterable[str]], vocab: Vocab, *, progress: bool = False
-) -> list[np.ndarray]:
+def numericalise(token_lists: Iterable[Iterable[str]], vocab: Vocab, *, progress: bool = False) -> list[np.ndarray]:
     """Each text as a document: BOS and the ids of its tokens, int64 of shape (1 + tokens,).
 
     BOS tells a language model where a text begins, and keeps an empty text from having no length. To look a

@@ -118,9 +118,7 @@ class WeightDropLSTM(nn.LSTM):
         super().__init__(input_dim, output_dim, batch_first=True)
         self.p = p
 
-    def forward(
-        self, x: Tensor, state: tuple[Tensor, Tensor] | None = None
-    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    def forward(self, x: Tensor, state: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         if state is None:
             zeros = x.new_zeros(1, x.shape[0], self.hidden_size)
             state = zeros, zeros
@@ -283,9 +281,7 @@ class TextClassifier(nn.Module):
     ):
         super().__init__()
         if n_classes < 2:
-            raise ValueError(
-                f"a classifier needs at least two classes, not {n_classes}; check the label column"
-            )
+            raise ValueError(f"a classifier needs at least two classes, not {n_classes}; check the label column")
         if pooling not in POOLINGS:
             raise ValueError(f"pooling {pooling!r} is unknown; choose one of {', '.join(POOLINGS)}")
         self.encoder, self.bptt, self.max_len = encoder, bptt, max_len
@@ -303,9 +299,7 @@ class TextClassifier(nn.Module):
         lengths = (token_ids != PAD).sum(dim=1)  # (B,)
         if (lengths == 0).any():
             raise ValueError("a text without a single token cannot be classified; give it at least <bos>")
-        order = lengths.argsort(
-            descending=True, stable=True
-        )  # the texts still unread are then the first rows
+        order = lengths.argsort(descending=True, stable=True)  # the texts still unread are then the first rows
         token_ids, lengths = token_ids[order], lengths[order]
 
         kept, masks, state = [], [], None
@@ -318,13 +312,9 @@ class TextClassifier(nn.Module):
             pooled = read & (position >= lengths[:alive, None] - self.max_len)
             state = None if state is None else [(h[:, :alive], c[:, :alive]) for h, c in state]
             with torch.set_grad_enabled(torch.is_grad_enabled() and bool(pooled.any())):
-                hidden, state = self.encoder(
-                    chunk, state and [(h.contiguous(), c.contiguous()) for h, c in state]
-                )
+                hidden, state = self.encoder(chunk, state and [(h.contiguous(), c.contiguous()) for h, c in state])
             state = detach(state)
-            ends = (
-                (lengths[:alive] <= start + chunk.shape[1]).nonzero().squeeze(1)
-            )  # texts that end in this chunk
+            ends = (lengths[:alive] <= start + chunk.shape[1]).nonzero().squeeze(1)  # texts that end in this chunk
             last = last.index_put((ends,), hidden[ends, lengths[ends] - 1 - start].to(last.dtype))
             if pooled.any():
                 rest = (0, 0, 0, 0, 0, len(lengths) - alive)  # texts already read take no part

@@ -21,18 +21,14 @@ class Demo:
         state: what the demo shows at the moment, for tests and for the curious.
     """
 
-    def __init__(
-        self, ui: ipywidgets.Widget, controls: Mapping[str, ipywidgets.Widget], state: SimpleNamespace
-    ):
+    def __init__(self, ui: ipywidgets.Widget, controls: Mapping[str, ipywidgets.Widget], state: SimpleNamespace):
         self.ui, self.controls, self.state = ui, dict(controls), state
 
     def _ipython_display_(self) -> None:
         display(self.ui)
 
 
-def live(
-    controls: Mapping[str, ipywidgets.Widget], draw: Callable[..., tuple[Figure | None, str, dict]]
-) -> Demo:
+def live(controls: Mapping[str, ipywidgets.Widget], draw: Callable[..., tuple[Figure | None, str, dict]]) -> Demo:
     """A demo that draws anew whenever a control changes.
 
     Args:

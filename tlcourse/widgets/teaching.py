@@ -71,9 +71,7 @@ class Question:
 
     def __post_init__(self):
         if not 0 <= self.answer < len(self.choices):
-            raise ValueError(
-                f"{self.text!r}: answer {self.answer} is none of its {len(self.choices)} choices"
-            )
+            raise ValueError(f"{self.text!r}: answer {self.answer} is none of its {len(self.choices)} choices")
         if len(set(self.choices)) < len(self.choices):
             raise ValueError(f"{self.text!r}: two of its choices are the same")
 
@@ -86,22 +84,16 @@ def quiz(*questions: Question) -> Demo:
     state = SimpleNamespace(right=[None] * len(questions))
     controls, blocks = {}, []
     for number, question in enumerate(questions):
-        radio = widgets.RadioButtons(
-            options=list(question.choices), value=None, layout=widgets.Layout(width="auto")
-        )
+        radio = widgets.RadioButtons(options=list(question.choices), value=None, layout=widgets.Layout(width="auto"))
         verdict = widgets.HTML()
 
         def judge(change, number=number, question=question, verdict=verdict) -> None:
             right = change["new"] == question.choices[question.answer]
             state.right[number] = right
             colour, word = (GOOD, "Right.") if right else (BAD, "No.")
-            verdict.value = (
-                f"<b style='color:{colour}'>{word}</b> {escape(question.why) if right else 'Try again.'}"
-            )
+            verdict.value = f"<b style='color:{colour}'>{word}</b> {escape(question.why) if right else 'Try again.'}"
 
         radio.observe(judge, "value")
         controls[f"q{number + 1}"] = radio
-        blocks.append(
-            widgets.VBox([widgets.HTML(f"<b>{number + 1}. {escape(question.text)}</b>"), radio, verdict])
-        )
+        blocks.append(widgets.VBox([widgets.HTML(f"<b>{number + 1}. {escape(question.text)}</b>"), radio, verdict]))
     return Demo(widgets.VBox(blocks), controls, state)
