@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from tlcourse import ulmfit
 from tlcourse.text import Vocab
-from tlcourse.ulmfit import AWDLSTMConfig, LanguageModel, TextClassifier
+from tlcourse.ulmfit import AWDLSTMConfig, LanguageModel, TextClassifier, backbone
 
 KNOWN = Vocab([*Vocab.SPECIALS, "ธนาคาร", "กลาง", "เงิน", "ฝาก", "แมว"])
 WANTED = Vocab([*Vocab.SPECIALS, "เงินฝาก", "ธนาคาร", "วาฬ", "แมว"])
@@ -106,17 +106,22 @@ class TestMapVocabulary:
 class TestLoadBackbone:
     def rewrite(self, path, weights=None, **meta):
         """The file with other weights or another header, as another program would write it."""
-        header = {"format": "tlcourse-backbone-1", "words": json.dumps(KNOWN.words)}
-        header["config"] = json.dumps({**CONFIG.__dict__, "dropouts": CONFIG.dropouts.__dict__})
-        save_file(weights or load_file(path), path, metadata=header | meta)
+        header = {"words": KNOWN.words, "config": {**CONFIG.__dict__, "dropouts": CONFIG.dropouts.__dict__}}
+        save_file(weights or load_file(path), path, metadata={backbone.FORMAT: json.dumps(header | meta)})
 
     def refused(self, path, why):
         with pytest.raises(ValueError, match=why) as caught:
             ulmfit.load_backbone(path)
         assert str(path) in str(caught.value)
 
+    def test_equal_models_give_equal_files(self, model, tmp_path):
+        about = {"sources": [{"name": "ข่าว", "licence": "CC0"}], "epochs": 3}
+        files = [ulmfit.save_backbone(model, KNOWN, tmp_path / name, about=about) for name in ("one", "two")]
+        assert files[0].read_bytes() == files[1].read_bytes()
+        assert "CC0" in files[0].read_bytes()[:5000].decode(errors="ignore")
+
     def test_words_that_are_not_those_of_the_rows(self, path):
-        self.rewrite(path, words=json.dumps(WANTED.words))
+        self.rewrite(path, words=WANTED.words)
         self.refused(path, "has 8 words for 9 rows")
         self.rewrite(path, load_file(path) | {"decoder_bias": torch.zeros(8)})
         self.refused(path, r"decoder_bias has the shape \(8,\), and \(9,\) by the other sizes")
@@ -124,10 +129,10 @@ class TestLoadBackbone:
     @pytest.mark.parametrize(
         "meta",
         [
-            {"words": "[1"},
-            {"words": '["แมว"]'},
-            {"config": "{}"},
-            {"config": '{"vocab_size": 9, "dropouts": {"x": 1}}'},
+            {"words": 1},
+            {"words": ["แมว"]},
+            {"config": {}},
+            {"config": {"vocab_size": 9, "dropouts": {"x": 1}}},
         ],
     )
     def test_a_header_that_cannot_be_read(self, path, meta):
@@ -136,7 +141,7 @@ class TestLoadBackbone:
 
     def test_sizes_that_would_fill_the_memory(self, path):
         sizes = CONFIG.__dict__ | {"hidden_dim": 10**12, "dropouts": CONFIG.dropouts.__dict__}
-        self.rewrite(path, config=json.dumps(sizes))
+        self.rewrite(path, config=sizes)
         self.refused(path, "rnns.0.* has the shape")
 
     def test_another_model(self, path, model):

@@ -19,8 +19,13 @@ FORMAT = "tlcourse-backbone-1"
 
 
 # ---------------------------------------------------------------------------------------------------- on disk
-def save_backbone(model: LanguageModel, vocab: Vocab, path: str | Path) -> Path:
+def save_backbone(
+    model: LanguageModel, vocab: Vocab, path: str | Path, *, about: Mapping[str, object] | None = None
+) -> Path:
     """Write the language model with its sizes and words to one ``.safetensors`` file, whole or not at all.
+
+    Args:
+        about: what else to keep with it, such as the texts it was trained on and their licences.
 
     Raises:
         ValueError: the vocabulary is not the model's.
@@ -28,13 +33,13 @@ def save_backbone(model: LanguageModel, vocab: Vocab, path: str | Path) -> Path:
     path = Path(path)
     if len(vocab) != model.config.vocab_size:
         raise ValueError(f"the vocabulary has {len(vocab)} words, the model {model.config.vocab_size}")
-    meta = {"format": FORMAT, "config": json.dumps(asdict(model.config))}
-    meta["words"] = json.dumps(list(vocab.words), ensure_ascii=False)
+    header = {"config": asdict(model.config), "words": vocab.words, "about": dict(about or {})}
     weights = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
     try:
-        save_file(weights, partial, metadata=meta)
+        # One entry, since safetensors writes several in any order: equal models give equal files.
+        save_file(weights, partial, metadata={FORMAT: json.dumps(header, ensure_ascii=False)})
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
@@ -70,15 +75,16 @@ def load_backbone(
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
     except SafetensorError as error:
         raise ValueError(f"{path} is damaged or no safetensors file: {error}") from error
-    if meta.get("format") != FORMAT:
+    if FORMAT not in meta:
         raise ValueError(
             f"{path} holds weights ({', '.join(sorted(weights)[:3])}, …) but no backbone of this course: "
             "no sizes, no words"
         )
     try:
-        sizes = json.loads(meta["config"])
+        header = json.loads(meta[FORMAT])
+        sizes = header["config"]
         config = AWDLSTMConfig(**{**sizes, "dropouts": Dropouts(**sizes["dropouts"])})
-        known = Vocab(json.loads(meta["words"]))
+        known = Vocab(header["words"])
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} has a header that cannot be read: {error!r}") from error
     if len(known) != config.vocab_size:

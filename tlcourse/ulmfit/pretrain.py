@@ -266,7 +266,8 @@ def pretrain(
         averaging.swap()
     language_model = model.language_model.eval()
     if process == 0:
-        save_backbone(language_model, corpus.vocab, folder / "backbone.safetensors")
+        about = {"recipe": asdict(recipe), "language": corpus.language, "sources": corpus.info["sources"]}
+        save_backbone(language_model, corpus.vocab, folder / "backbone.safetensors", about=about)
     return language_model, pd.read_csv(folder / "metrics.csv")
 
 
