@@ -55,7 +55,7 @@ class Pretraining:
         cutoffs: where ``adaptive`` cuts the vocabulary.
         optimiser: ``adam``, with decoupled weight decay and a one-cycle rate; or ``asgd``: plain SGD at a constant
             rate that turns to averaging when the validation no longer improves.
-        patience: ``asgd`` averages when an epoch's perplexity is above the lowest of so many epochs before it.
+        patience: ``asgd`` averages when the perplexity is above the lowest of more than so many epochs ago.
         lr: the highest learning rate, the same for all layers.
         batch_size: rows of text read side by side, by all processes together.
         bptt: tokens of each row in a batch.
@@ -282,8 +282,9 @@ OPTIMISERS = {
 class AverageWhenStuck(Callback):
     """NT-ASGD: SGD, and from when the validation stops improving the average of its weights is the model.
 
-    Merity et al. (2017), algorithm 1, with one check an epoch: averaging starts when the perplexity is above the
-    lowest of the ``patience`` checks before. Validation then looks at the average; SGD goes on beside it.
+    Merity et al. (2017), section 3, with one check an epoch, and the criterion of the authors' code: averaging starts
+    when the perplexity is above the lowest that was reached more than ``patience`` checks ago, so that one unlucky
+    check is not enough. Validation then looks at the average; SGD goes on beside it.
     """
 
     order = KeepHistory.order + 1
@@ -311,7 +312,7 @@ class AverageWhenStuck(Callback):
         if self.passed_over or self.started:
             return
         *before, last = [row["valid_loss"] for row in self.learn.keep_history.rows]
-        if len(before) > self.patience and last > min(before[-self.patience :]):
+        if len(before) > self.patience and last > min(before[: -self.patience]):
             self.opt.set_hyper("t0", self.train_iter - 1)  # torch is a step late
 
 
