@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 from tqdm.auto import tqdm
 
-from tlcourse.text.tokens import _importable
+from tlcourse.text.tokens import _importable, cores, possible_workers
 from tlcourse.text.vocab import _tokens
 
 ARTICLES = "tlcourse-articles-1"
@@ -162,12 +162,7 @@ def segment(
         ValueError: `workers` is below 1, or the tokeniser cannot be sent to a process.
         RuntimeError: a process ended early.
     """
-    if workers is not None and workers < 1:
-        raise ValueError(f"workers must be at least 1, not {workers}")
-    if not _importable(words):
-        if workers not in (None, 1):
-            raise ValueError(f"{words} cannot go to another process: put it into a module, or use workers=1")
-        workers = 1
+    workers = possible_workers(workers, words)
     for litter in folder.glob("*.part"):
         litter.unlink()
 
@@ -183,9 +178,8 @@ def segment(
 
     jobs = missing()
     if workers is None:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        first = list(itertools.islice(jobs, 2 * cores))
-        workers = min(cores, max(len(first) // 2, 1))  # two shards repay the start of a process
+        first = list(itertools.islice(jobs, 2 * cores()))
+        workers = min(cores(), max(len(first) // 2, 1))  # two shards repay the start of a process
         jobs = itertools.chain(first, jobs)
     if workers == 1:
         for some, shard in jobs:

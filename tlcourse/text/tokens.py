@@ -175,6 +175,25 @@ def _importable(tokeniser: Callable[[str], list[str]]) -> bool:
     return getattr(tokeniser, "__module__", None) != "__main__"
 
 
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def possible_workers(workers: int | None, tokeniser: Callable[[str], list[str]]) -> int | None:
+    """The number of processes that is asked for; 1 where the tokeniser forces it, None where there is a choice.
+
+    Raises ValueError when `workers` is below 1 or the tokeniser cannot be sent to a process.
+    """
+    if workers is not None and workers < 1:
+        raise ValueError(f"workers must be at least 1, not {workers}")
+    if _importable(tokeniser):
+        return workers
+    if workers not in (None, 1):
+        raise ValueError(f"{tokeniser} cannot go to another process: put it into a module, or use workers=1")
+    return 1
+
+
 def tokenise(
     texts: Iterable[str],
     tokeniser: Callable[[str], list[str]] = thai_words,
@@ -197,14 +216,9 @@ def tokenise(
     for position, text in enumerate(texts):
         if not isinstance(text, str):
             raise TypeError(f"text {position} must be a str, not {type(text).__name__}: {text!r:.80}")
+    workers = possible_workers(workers, tokeniser)
     if workers is None:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        workers = min(cores, sum(map(len, texts)) // _PAYS) if _importable(tokeniser) else 1
-        workers = max(workers, 1)
-    elif workers < 1:
-        raise ValueError(f"workers must be at least 1, not {workers}")
-    elif workers > 1 and not _importable(tokeniser):
-        raise ValueError(f"{tokeniser} cannot go to another process: put it into a module, or use workers=1")
+        workers = max(min(cores(), sum(map(len, texts)) // _PAYS), 1)
 
     work = functools.partial(_tokenise_chunk, tokeniser=tokeniser)
     token_lists = []

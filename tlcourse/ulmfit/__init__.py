@@ -18,7 +18,6 @@ from tlcourse.ulmfit.general import (
     general_texts,
     mini_dump,
     race,
-    token_losses,
     tokens_per_second,
 )
 from tlcourse.ulmfit.lesson import (
@@ -41,6 +40,7 @@ from tlcourse.ulmfit.lesson import (
     probabilities,
     short_language_model,
     task_words,
+    token_losses,
     without_dropconnect,
     word_importance,
 )

@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from torch.nn import functional as F
 
 from tlcourse import data, profile
 from tlcourse.data import wikipedia
 from tlcourse.text import LMBatches, Vocab
 from tlcourse.text.corpus import Corpus, build_corpus
 from tlcourse.training import perplexity
+from tlcourse.ulmfit.lesson import SIZES, task_words
 from tlcourse.ulmfit.model import AWDLSTMConfig, Dropouts, LanguageModel
 from tlcourse.ulmfit.pretrain import LanguageModelWithLoss, Pretraining, pretrain
 from tlcourse.ulmfit.softmax import FullSoftmax
@@ -115,8 +115,6 @@ def general_corpus(sizes: GeneralSizes, texts: Mapping[str, Sequence[str]] | Non
 
     A word of the task that general text never uses stays out: nothing could be learned of it here.
     """
-    from tlcourse.ulmfit.lesson import SIZES, task_words
-
     texts = general_texts(sizes) if texts is None else texts
     place = fingerprint(sizes.max_vocab, sizes.characters, sorted(texts))
     return build_corpus(
@@ -150,22 +148,6 @@ def fingerprint(*settings: object) -> str:
 
 
 # ------------------------------------------------------------------------------------------------- measurements
-@torch.no_grad()
-def token_losses(model: LanguageModel, docs: Sequence[np.ndarray] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Each token that was to be predicted, and its cross entropy in nats: two arrays (tokens,)."""
-    device = next(model.parameters()).device
-    was_training = model.training
-    model.eval().reset()
-    targets, losses = [], []
-    for x, y in LMBatches(docs, batch_size=16, bptt=70):
-        logits = model(x.to(device)).flatten(0, 1).float()  # (N, V)
-        losses.append(F.cross_entropy(logits, y.to(device).flatten(), reduction="none").cpu().numpy())
-        targets.append(y.flatten().numpy())
-    model.reset()
-    model.train(was_training)
-    return np.concatenate(targets), np.concatenate(losses)
-
-
 def frequency_bands(
     targets: np.ndarray, losses: np.ndarray, *, edges: Sequence[int] = (100, 1000, 5000)
 ) -> pd.DataFrame:

@@ -301,22 +301,35 @@ def forgetting(classifier: TextClassifier, language_model: LanguageModel, docs: 
     return lm_perplexity(after, docs, decoder=decoder)
 
 
-@torch.no_grad()
 def lm_perplexity(model: LanguageModel, docs: Docs, *, decoder: Tensor | None = None) -> float:
     """exp of the mean cross entropy (nats a token) over ``docs``; ``decoder`` (V, D) in place of the tied one."""
+    _, losses = token_losses(model, docs, decoder=decoder)
+    return perplexity(losses.mean(dtype=np.float64))
+
+
+@torch.no_grad()
+def token_losses(
+    model: LanguageModel, docs: Docs | np.ndarray, *, decoder: Tensor | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Each token that was to be predicted, and its cross entropy in nats: two arrays (tokens,).
+
+    Args:
+        decoder: (V, D), in place of the tied one.
+    """
     device = next(model.parameters()).device
     was_training = model.training
     model.eval().reset()
-    total = count = 0
+    targets, losses = [], []
     for x, y in LMBatches(docs, batch_size=16, bptt=70):
         logits = model(x.to(device))
         if decoder is not None:
             logits = F.linear(model.dropped_output, decoder.to(device), model.decoder_bias)
-        total += F.cross_entropy(logits.flatten(0, 1), y.to(device).flatten(), reduction="sum").item()
-        count += y.numel()
+        loss = F.cross_entropy(logits.flatten(0, 1).float(), y.to(device).flatten(), reduction="none")
+        losses.append(loss.cpu().numpy())
+        targets.append(y.flatten().numpy())
     model.reset()
     model.train(was_training)
-    return perplexity(total / count)
+    return np.concatenate(targets), np.concatenate(losses)
 
 
 def layer_change(before: dict[str, Tensor], after: dict[str, Tensor]) -> dict[str, float]:

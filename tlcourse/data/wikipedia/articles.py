@@ -12,7 +12,6 @@ import gzip
 import hashlib
 import json
 import multiprocessing
-import os
 import shutil
 import time
 import warnings
@@ -33,6 +32,7 @@ from tqdm.auto import tqdm
 from tlcourse.data.catalogue import DataError
 from tlcourse.data.wikipedia.dump import DumpError, Page, pages, read_site
 from tlcourse.data.wikipedia.markup import convert, paragraphs
+from tlcourse.text.tokens import cores
 
 FORMAT = "tlcourse-articles-1"
 LICENCE = "CC BY-SA 4.0"
@@ -136,7 +136,7 @@ def extract(
         head = hashlib.sha256(file.read(_HEAD)).hexdigest()
     size = dump.stat().st_size
     if workers is None:
-        workers = _cores() if size > PAYS else 1
+        workers = cores() if size > PAYS else 1
     work = partial(
         _outcomes,
         language=language,
@@ -235,10 +235,6 @@ def read_articles(folder: Path | str) -> Iterator[dict]:
 
 
 # --- From pages to outcomes, on all cores ----------------------------------------------------------------------
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _batches(some_pages: Iterable[Page]) -> Iterator[list[Page]]:
