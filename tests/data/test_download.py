@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tlcourse import data
+from tlcourse.data.download import published_file
 
 
 def left_in(cache: Path) -> list[str]:
@@ -258,3 +259,33 @@ def test_a_package_that_is_not_installed_is_named(cache, catalogue):
     entry = replace(catalogue["orchid"], package="pooch:a.txt")
     with pytest.raises(data.DataError, match=r"pooch has no a\.txt"):
         data.load("orchid", catalogue={"orchid": entry})
+
+
+def test_a_file_outside_the_catalogue(cache, server, archive, tmp_path, monkeypatch):
+    known = {"n_bytes": len(archive), "checksum": f"md5:{hashlib.md5(archive).hexdigest()}", "folder": tmp_path}
+    path = published_file("lm", server.address, **known)
+    assert path == tmp_path / "mari-intent.zip" and path.read_bytes() == archive
+    assert published_file("lm", server.address, **known) == path and len(server.requests) == 1
+    given = tmp_path / "mine/lm/mari-intent.zip"
+    given.parent.mkdir(parents=True)
+    monkeypatch.setenv("TLCOURSE_DATA", str(tmp_path / "mine"))
+    given.write_bytes(archive)
+    assert published_file("lm", server.address, **known) == given
+    given.write_bytes(b"another")
+    with pytest.raises(data.ChecksumError, match=f"its md5 is {hashlib.md5(b'another').hexdigest()}, not"):
+        published_file("lm", server.address, **known)
+
+
+@pytest.mark.parametrize("announce", [True, False])
+def test_a_file_without_a_sum_may_not_be_larger_than_its_limit(cache, server, archive, tmp_path, announce):
+    server.announce = announce
+    with pytest.raises(data.ChecksumError, match=r"lm could not be downloaded(.|\n)*more than the 100 bytes"):
+        published_file("lm", server.address, n_bytes=100, folder=tmp_path)
+    assert not (tmp_path / "mari-intent.zip").exists()
+    assert published_file("lm", server.address, n_bytes=len(archive) + 1, folder=tmp_path).read_bytes() == archive
+
+
+def test_a_file_outside_the_catalogue_that_cannot_be_had(cache, server, tmp_path):
+    server.status = 404
+    with pytest.raises(data.DownloadError, match=r"answers 404(.|\n)*put it at(.|\n)*TLCOURSE_DATA to .* lm/mari"):
+        published_file("lm", server.address, n_bytes=100, folder=tmp_path)

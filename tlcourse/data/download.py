@@ -5,7 +5,7 @@ import os
 import shutil
 import warnings
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 
 import pooch
@@ -154,6 +154,55 @@ def _retrieve(entry: Entry, file: Path) -> None:
         + "\nWhat you can do:\n  - "
         + "\n  - ".join(ways_out)
     )
+
+
+def published_file(name: str, address: str, *, n_bytes: int, checksum: str = "", folder: Path) -> Path:
+    """A file that its publisher keeps under `address`: weights or vectors, which no catalogue of data sets holds.
+
+    It is taken from `<name>/` in the folder that `TLCOURSE_DATA` names, else from `folder`, else downloaded to there,
+    from where an interrupted download stopped. The caller holds the lock of `folder`.
+
+    Args:
+        name: of what the file belongs to, for messages and for the sub-folder of `TLCOURSE_DATA`.
+        address: where to download it; its last part is the file's name.
+        n_bytes: its size; where no sum is known, the most that it may have.
+        checksum: as published, with the algorithm, "md5:…" say; empty where none is known.
+        folder: where to keep it.
+
+    Raises:
+        DownloadError: it cannot be downloaded; the message says what to do.
+        ChecksumError: it is not the published one, or is larger than it may be.
+        OSError: it cannot be kept; the disk is full, say.
+    """
+    file = PurePosixPath(address).name
+    users = data_folder()
+    if users and (given := users / name / file).is_file():
+        algorithm, _, expected = checksum.partition(":")
+        if expected and (found := pooch.file_hash(str(given), alg=algorithm)) != expected:
+            raise ChecksumError(f"{given} is not the published one: its {algorithm} is {found}, not {expected}")
+        return given
+    path = folder / file
+    try:
+        pooch.retrieve(
+            address,
+            checksum or None,
+            fname=file,
+            path=folder,
+            downloader=ResumingDownloader(folder / f"{file}.part", n_bytes=n_bytes),
+        )
+        if (size := path.stat().st_size) > n_bytes:  # without a sum nothing else notices
+            path.unlink()
+            raise ValueError(f"more than the {n_bytes:,} bytes that it may have came ({size:,})")
+    except (requests.RequestException, ValueError) as error:  # pooch's ValueError is a wrong sum
+        wrong = isinstance(error, ValueError)
+        raise (ChecksumError if wrong else DownloadError)(
+            f"{name} could not be downloaded.\n  {address}\n    {error if wrong else _reason(error)}\n"
+            "What you can do:\n"
+            "  - call again: it goes on where it stopped\n"
+            f"  - download the file in a browser and put it at {path}\n"
+            f"  - set TLCOURSE_DATA to a folder with {name}/{file}"
+        ) from error
+    return path
 
 
 def _reason(error: requests.RequestException) -> str:
