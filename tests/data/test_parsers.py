@@ -1,12 +1,15 @@
 """Each published format, and files that are not in it."""
 
+import bz2
 import json
+from collections import Counter
 
 import pandas as pd
 import pytest
 
 from tlcourse import data
 from tlcourse.data import parsers
+from tlcourse.data.wikipedia import DumpError
 
 
 def test_intents_with_a_byte_order_mark_and_spaces(small):
@@ -232,6 +235,175 @@ def test_orchid():
 def test_orchid_broken_off(broken, says):
     with pytest.raises(data.DataError, match=says):
         parsers.orchid([("orchid97.txt", broken.encode())])
+
+
+WIKITEXT = "\n".join(  # its lines begin and end in a space
+    f" {line} " if line else " "
+    for line in [
+        *["", "= Homarus @-@ like =", "", "The lobster is <unk> .", "It weighs 1 @,@ 000 or 0 @.@ 7 kg .", ""],
+        *["= = Habitat = =", "", "It holds that @,@", "= 1 <unk> and x =", "2 .", "", "", "= = = Depth = = =", ""],
+        *["= The Crab =", "", "Red .", ""],
+    ]
+)
+ARTICLES = [
+    ["The lobster is <unk> .\nIt weighs 1,000 or 0.7 kg .\nIt holds that,\n= 1 <unk> and x =\n2 .", "Homarus-like"],
+    ["Red .", "The Crab"],
+]
+
+
+def test_wikitext_has_a_row_an_article_and_no_headings():
+    names = ["wikitext-2/wiki.train.tokens", "wikitext-2/wiki.valid.tokens", "test.txt"]
+    splits = parsers.wikitext([(name, WIKITEXT.encode()) for name in names])
+    assert list(splits) == ["train", "valid", "test"]
+    for frame in splits.values():
+        assert list(frame.columns) == ["text", "title"] and frame.values.tolist() == ARTICLES
+    with_windows_ends = WIKITEXT.replace("\n", "\r\n").encode()
+    assert parsers.wikitext([("train.txt", with_windows_ends)])["train"].values.tolist() == ARTICLES
+
+
+def test_wikitext_without_train_trains_on_valid():
+    other = b" = The Eel = \n \n Long . \n"
+    splits = parsers.wikitext([("test.txt", other), ("valid.txt", WIKITEXT.encode())])
+    assert sorted(splits) == ["test", "train"]
+    assert splits["train"].values.tolist() == ARTICLES and splits["test"].title.tolist() == ["The Eel"]
+    assert list(parsers.wikitext([("test.txt", other)])) == ["test"]
+
+
+@pytest.mark.parametrize(
+    "text, says",
+    [
+        ("The lobster . \n\n = Crab = \n\n Red . \n", r"valid\.txt is not in WikiText's form"),
+        (" = = Habitat = = \n\n The sea . \n", r"valid\.txt is not in WikiText's form"),
+        (" = Crab = \n\n = Eel = \n", r"valid\.txt has no rows"),
+        (" \n", r"valid\.txt is empty"),
+    ],
+)
+def test_wikitext_that_is_not_one(text, says):
+    with pytest.raises(data.DataError, match=says):
+        parsers.wikitext([("valid.txt", text.encode())])
+
+
+def test_text8_is_cut_into_rows_of_a_thousand_words():
+    words = [("anarchism", "originated", "as", "a", "term")[i % 5] for i in range(2_500)]
+    rows = parsers.text8([("text8", f" {' '.join(words)}\n".encode())])["train"].text
+    assert rows.str.split().map(len).tolist() == [1_000, 1_000, 500]
+    assert " ".join(rows).split() == words
+
+
+@pytest.mark.parametrize("strange", ["A", "1", ".", "ก", "\n"])
+def test_text8_has_only_small_letters(strange):
+    with pytest.raises(data.DataError, match="is not text8: it has"):
+        parsers.text8([("text8", f" anarchism {strange} term".encode())])
+
+
+DUMP = """<mediawiki xml:lang="en"><siteinfo><dbname>enwiki</dbname></siteinfo>
+<page><title>Anarchy</title><ns>0</ns><id>1</id><redirect title="Anarchism"/><revision><id>1</id><text>#REDIRECT
+[[Anarchism]]</text></revision></page>
+<page><title>Anarchism</title><ns>0</ns><id>2</id><revision><id>2</id><text>{paragraph}
+
+== History ==
+{paragraph}
+
+{paragraph}</text></revision></page></mediawiki>"""
+PARAGRAPH = "[[Anarchism]] is a [[political philosophy|philosophy]]; fewer than 200 letters would be a stub."
+
+
+@pytest.mark.parametrize("pack", [bz2.compress, bytes])
+def test_wikipedia_dump(pack):
+    raw = pack(DUMP.format(paragraph=PARAGRAPH).encode())
+    table = parsers.wikipedia_dump([("enwiki-pages-articles.xml.bz2", raw)])["train"]
+    line = "Anarchism is a philosophy; fewer than 200 letters would be a stub."
+    assert table.to_dict("list") == {"text": [f"{line}\n{line}\n{line}"], "title": ["Anarchism"]}
+
+
+def test_a_wikipedia_dump_that_is_cut_off():
+    raw = bz2.compress(DUMP.format(paragraph=PARAGRAPH).encode())
+    with pytest.raises(DumpError, match=r"enwiki\.xml\.bz2 is damaged"):
+        parsers.wikipedia_dump([("a/enwiki.xml.bz2", raw[:-20])])
+
+
+def test_documents():
+    splits = parsers.documents([("lee.cor", b"Hundreds of people have left .\n\n Fire  \r\n")])
+    assert splits["train"].to_dict("list") == {"text": ["Hundreds of people have left .", "Fire"]}
+    with pytest.raises(data.DataError, match=r"lee\.cor is empty"):
+        parsers.documents([("lee.cor", b"\n")])
+
+
+SIMLEX = "# SimLex-999\n# Word 1\tWord 2\tHuman (mean)\nold\tnew\t1.58\nnull\tnan\t9\n"
+
+
+def test_simlex999():
+    table = parsers.simlex999([("simlex999.txt", SIMLEX.encode())])["test"]
+    assert table.values.tolist() == [["old", "new", 1.58], ["null", "nan", 9.0]] and table.score.dtype == float
+
+
+@pytest.mark.parametrize(
+    "text, says",
+    [
+        (SIMLEX + "hard\tdifficult\thigh\n", "row 3 has 'high' as its score"),
+        (SIMLEX + "hard\tdifficult\n", "row 3 has no score"),
+        (SIMLEX + "\tdifficult\t3\n", "row 3 has no word1"),
+        (SIMLEX.replace("Word 2", "Other"), r"has no column Word 2; its columns are: # Word 1, Other, Human \(mean\)"),
+        ("\n".join(SIMLEX.split("\n")[:2]), "has no rows"),
+        ("# SimLex-999", "is not a table"),
+    ],
+)
+def test_simlex999_broken(text, says):
+    with pytest.raises(data.DataError, match=rf"simlex999\.txt:? {says}"):
+        parsers.simlex999([("simlex999.txt", text.encode())])
+
+
+ANALOGIES = ": family\nboy girl brother sister\n\n: gram8-plural\ncat cats dog dogs\nDog dogs cat cats\n"
+
+
+def test_word_analogies():
+    table = parsers.word_analogies([("questions-words.txt", ANALOGIES.encode())])["test"]
+    assert list(table.columns) == ["category", "a", "b", "c", "d"]
+    assert Counter(table.category) == {"family": 1, "gram8-plural": 2}
+    assert table.values.tolist()[0] == ["family", "boy", "girl", "brother", "sister"]
+
+
+@pytest.mark.parametrize(
+    "text, line",
+    [
+        ("boy girl brother sister\n" + ANALOGIES, 1),
+        (ANALOGIES + "king queen man\n", 7),
+        (ANALOGIES + "king queen man woman child\n", 7),
+        (":\nboy girl brother sister\n", 2),
+    ],
+)
+def test_word_analogies_broken(text, line):
+    with pytest.raises(data.DataError, match=rf"questions-words\.txt: line {line} is neither `: category` nor"):
+        parsers.word_analogies([("questions-words.txt", text.encode())])
+
+
+SENSES = "language,word,sense,text,start,end\nen,bank,river,Bank after bank gave way.,0,4\n"
+THAI_SENSES = "language,word,sense,text,start,end\nth,ตา,eye,หลับตาแล้วนับสาม,4,6\n"
+
+
+def test_word_senses():
+    splits = parsers.word_senses([("en.csv", SENSES.encode()), ("th.csv", THAI_SENSES.encode())])
+    table = splits["test"]
+    assert list(splits) == ["test"] and list(table.columns) == ["language", "word", "sense", "text", "start", "end"]
+    assert table.index.tolist() == [0, 1] and table.start.tolist() == [0, 4] and table.end.tolist() == [4, 6]
+    assert [text[start:end] for text, start, end in table[["text", "start", "end"]].values] == ["Bank", "ตา"]
+
+
+@pytest.mark.parametrize(
+    "text, says",
+    [
+        (SENSES + "en,bank,river,The bank.,3,7\n", "row 2 has not 'bank' at 3 to 7"),
+        (SENSES + "en,bank,river,The bank.,4,99\n", "row 2 has not 'bank' at 4 to 99"),
+        (SENSES + "en,bank,river,The bank.,here,8\n", "row 2 has 'here' as its start"),
+        (SENSES + "en,bank,river,The bank.,4.5,8\n", "row 2 has '4.5' as its start"),
+        (SENSES + f"en,bank,river,The bank.,4,{10**30}\n", "row 2 has '10+' as its end"),
+        (SENSES + "en,bank,,The bank.,4,8\n", "row 2 has no sense"),
+        (SENSES.replace("start", "begin"), "has no column start"),
+    ],
+)
+def test_word_senses_broken(text, says):
+    with pytest.raises(data.DataError, match=rf"en\.csv:? {says}"):
+        parsers.word_senses([("en.csv", text.encode())])
 
 
 @pytest.mark.parametrize("name", ["a.txt", "b.txt"])

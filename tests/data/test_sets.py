@@ -1,6 +1,8 @@
 """The real sets: from a package, embedded, and, where TLCOURSE_REAL_DATA names a folder, those in it."""
 
+import hashlib
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -84,6 +86,109 @@ def test_thaigov(real):
     assert not set(thaigov.train.text) & set(thaigov.valid.text)
     assert (whole.text.str.len() > 20).all() and whole.url.str.startswith("http").mean() > 0.99
     assert not whole.text.str.contains("\nที่มา : https://www.thaigov.go.th").any()
+
+
+def words(dataset: data.Dataset) -> int:
+    """Words of its texts, white space between them."""
+    return sum(frame.text.str.split().map(len).sum() for frame in dataset.splits.values())
+
+
+def test_gensim_wikipedia(cache):
+    wikipedia = data.load("gensim_wikipedia")
+    assert (wikipedia.source, wikipedia.label, wikipedia.cut) == ("package", None, ("valid",))
+    whole = pd.concat([wikipedia.train, wikipedia.valid])
+    assert len(whole) == whole.title.nunique() == 106 and len(wikipedia.valid) == 11
+    assert {"Anarchism", "Alabama", "Aristotle"} <= set(whole.title)
+    assert 400_000 < words(wikipedia) < 500_000
+    assert not whole.text.str.contains("[[", regex=False).any() and not whole.text.str.contains("==").any()
+
+
+def test_lee(cache):
+    lee = data.load("lee")
+    assert (lee.source, lee.label, lee.cut) == ("package", None, ("valid",))
+    assert (len(lee.train), len(lee.valid), words(lee)) == (270, 30, 59_890)
+    assert not set(lee.train.text) & set(lee.valid.text)
+
+
+def test_simlex999(cache):
+    simlex = data.load("simlex999")
+    assert (simlex.source, list(simlex.splits), len(simlex.test)) == ("package", ["test"], 999)
+    assert simlex.test.score.between(0, 10).all() and simlex.test.iloc[0].tolist() == ["old", "new", 1.58]
+    assert len(set(simlex.test.word1) | set(simlex.test.word2)) == 1_028
+    with pytest.raises(data.DataError, match="simlex999 has no texts; its columns are word1, word2, score"):
+        simlex.texts("test")
+    with pytest.raises(data.DataError, match="simlex999 has no split 'train'; it has test"):
+        simlex.train  # noqa: B018
+
+
+def test_word_analogies(cache):
+    analogies = data.load("word_analogies")
+    assert (analogies.source, list(analogies.splits)) == ("package", ["test"])
+    assert len(analogies.test) == 19_544 and analogies.test.category.nunique() == 14
+    assert analogies.test.category.str.startswith("gram").sum() == 10_675  # as Mikolov et al. count
+    assert analogies.test.iloc[0].tolist() == ["capital-common-countries", "Athens", "Greece", "Baghdad", "Iraq"]
+
+
+def test_word_senses(cache):
+    senses = data.load("word_senses")
+    assert (senses.source, list(senses.splits), senses.label) == ("embedded", ["test"], None)
+    sentences = senses.test.groupby(["language", "word", "sense"]).size()
+    assert len(senses.test) == 256 and (sentences == 8).all()
+    assert (sentences.groupby(["language", "word"]).size() == 2).all()
+    assert {"bank", "crane", "stick", "cats", "ตา", "ขัน", "เกาะ"} <= set(senses.test.word)
+
+
+def article(title: str) -> str:
+    return f" \n = {title} = \n \n It is the {title} . \n"
+
+
+def test_wikitext2_from_its_archive(folder, small):
+    """The published archive holds all three, so nothing is cut; and it must be the published one."""
+    names = ["train", "valid", "test"]
+    archive = small.zipped({f"wikitext-2/wiki.{name}.tokens": article(name).encode() for name in names})
+    path = folder / "wikitext2" / "wikitext-2-v1.zip"
+    path.parent.mkdir()
+    path.write_bytes(archive)
+    with pytest.raises(data.ChecksumError, match=r"is not the published wikitext-2-v1\.zip of wikitext2"):
+        data.load("wikitext2")
+    entry = replace(data.info("wikitext2"), sha256=hashlib.sha256(archive).hexdigest(), bytes=len(archive))
+    loaded = data.load("wikitext2", catalogue={"wikitext2": entry})
+    assert loaded.cut == () and {split: frame.title.tolist() for split, frame in loaded.splits.items()} == {
+        name: [name] for name in names
+    }
+
+
+def test_wikitext2_from_a_folder_without_train(folder):
+    (folder / "wikitext2").mkdir()
+    path = folder / "wikitext2" / "test.txt"
+    path.write_text("".join(article(f"test {i}") for i in range(5)))
+    with pytest.raises(data.DataError, match=r"has no train rows, only test: .*wiki\.train\.tokens"):
+        data.load("wikitext2")
+    path.with_name("valid.txt").write_text("".join(article(f"valid {i}") for i in range(20)))
+    loaded = data.load("wikitext2")
+    assert loaded.cut == ("valid",) and {split: len(frame) for split, frame in loaded.splits.items()} == {
+        "train": 18, "valid": 2, "test": 5
+    }  # fmt: skip
+
+
+def test_text8_from_its_file(folder):
+    (folder / "text8").mkdir()
+    (folder / "text8" / "text8").write_text(
+        " " + " ".join(f"w{'abcdefghij'[i % 10] * (i // 1_000)}" for i in range(20_000))
+    )
+    text8 = data.load("text8")
+    assert (text8.source, text8.cut, words(text8)) == ("folder", ("valid",), 20_000)
+    assert (len(text8.train), len(text8.valid)) == (18, 2)
+
+
+def test_wikitext2(real):
+    wikitext = real("wikitext2")
+    whole = pd.concat(wikitext.splits.values())
+    assert len(wikitext.test) == 60 and len(whole) in (120, 720)
+    if wikitext.cut:
+        assert (len(wikitext.train), len(wikitext.valid)) == (54, 6)
+    assert not whole.text.str.contains("@[-,.]@").any() and whole.text.str.contains("<unk>").any()
+    assert not set(wikitext.train.title) & {"", "<formula>"}
 
 
 @pytest.mark.skipif(not (data.shipped() / "thai_intents").is_dir(), reason="not written yet")

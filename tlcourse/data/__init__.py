@@ -53,7 +53,8 @@ class Dataset:
     """A loaded data set: a frame a split, with a `text` column and label columns.
 
     Label columns are categorical, with the same sorted categories in each split. Sets without labels have other
-    columns instead: `orchid` the lists `words` and `tags`, `thai_wikipedia_qa` a question and its answers.
+    columns instead: `orchid` the lists `words` and `tags`, `thai_wikipedia_qa` a question and its answers. Sets of
+    words (`simlex999`, `word_analogies`) have no `text`, and what only measures has one split, `test`.
 
     Attributes:
         name: its name in the catalogue (the fallback's, where that was loaded).
@@ -109,13 +110,15 @@ class Dataset:
         white space are one text; the space around them is stripped.
 
         Raises:
-            DataError: the set has no such split.
+            DataError: the set has no such split, or its rows are words, not texts.
         """
+        if "text" not in (frame := self._split(split)):
+            raise DataError(f"{self.name} has no texts; its columns are {', '.join(frame.columns)}.")
         held_out = () if split in ("valid", "test") else ("valid", "test")
         frames = [self.splits[name] for name in held_out if name in self.splits]
         seen = {"".join(text.split()) for frame in frames for text in frame["text"]}
         texts = []
-        for text in self._split(split)["text"]:
+        for text in frame["text"]:
             if (letters := "".join(text.split())) not in seen:
                 seen.add(letters)
                 texts.append(text.strip())

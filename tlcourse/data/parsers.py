@@ -7,8 +7,9 @@ does not have are cut from the training rows later, by `tlcourse.data.load`.
 import io
 import json
 import re
+import tempfile
 from collections.abc import Iterable, Iterator
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
@@ -50,7 +51,8 @@ def read_table(raw: bytes, name: str, *, columns: dict[str, str], **options) -> 
     Args:
         raw: the file.
         name: what to call it in an error.
-        columns: the columns to keep, `{theirs: ours}`; one of ours is `text`.
+        columns: the columns to keep, `{theirs: ours}`. Where one of ours is `text`, the others may not be empty
+            beside it; a table of words has none, and no row of it may have a gap.
         options: more arguments for `pandas.read_csv`.
 
     Raises:
@@ -68,13 +70,24 @@ def read_table(raw: bytes, name: str, *, columns: dict[str, str], **options) -> 
 
 
 def _checked(table: pd.DataFrame, name: str) -> pd.DataFrame:
-    table = table[table["text"] != ""]
+    if "text" in table:
+        table = table[table["text"] != ""]
     if table.empty:
         raise DataError(f"{name} has no rows.")
-    for label in table.columns.drop("text"):
+    for label in table.columns:
         if (empty := table[label] == "").any():
             raise DataError(f"{name}: row {table.index[empty][0] + 1} has no {label}.")
     return table
+
+
+def _numbers(column: pd.Series, name: str, *, kind: type[int] | type[float]) -> pd.Series:
+    """A column of strings, not signed, as numbers."""
+    well_formed = column.str.fullmatch(r"\d{1,9}" if kind is int else r"\d{1,9}(\.\d+)?")
+    if not well_formed.all():
+        row = column.index[~well_formed][0]
+        whole = "whole " if kind is int else ""
+        raise DataError(f"{name}: row {row + 1} has {column[row]!r} as its {column.name}, which is no {whole}number.")
+    return column.astype(kind)
 
 
 def read_lines(raw: bytes, name: str) -> list[str]:
@@ -311,12 +324,138 @@ def _news(page: str) -> tuple[str, str, str]:
     return text, re.sub("^รัฐบาลไทย-(ข่าวทำเนียบรัฐบาล-)?", "", title).strip(SPACE), url
 
 
+def wikitext(files: Files) -> Splits:
+    """WikiText: the files with `train`, `valid` and `test` in their names, a row an article (Merity et al. 2016).
+
+    Columns: `text`, its paragraphs, one a line, words and signs between spaces; `title`. Section headings are left
+    out. `<unk>`, which the publisher has put for each word that is rare in train, stays; the marks ` @-@ `, ` @,@ ` and
+    ` @.@ ` inside words and numbers become the sign alone, so `1 @,@ 000` is `1,000` again. Where train is missing, the
+    articles of valid are the training rows.
+
+    A heading stands alone between blank lines, with as many `=` on each side as it is deep; a title has one.
+    """
+    splits = {}
+    for path, raw in files:
+        [split] = re.findall("train|valid|test", PurePosixPath(path).name)
+        splits[split] = _wikitext_articles(decode(raw, path), path)
+    if "train" not in splits and "valid" in splits:
+        splits["train"] = splits.pop("valid")
+    return splits
+
+
+def _wikitext_articles(text: str, path: str) -> pd.DataFrame:
+    titles, paragraphs = [], []
+    lines = [re.sub(" @([-,.])@( |$)", r"\1", line.strip()) for line in text.split("\n")]
+    for before, line, after in zip(["", *lines], lines, [*lines[1:], ""], strict=False):
+        heading = re.fullmatch(r"(=(?: =)*) (.+) \1", line) if before == after == "" else None
+        if heading and heading[1] == "=":
+            titles.append(heading[2])
+            paragraphs.append([])
+        elif line and not titles:
+            raise DataError(
+                f"{path} is not in WikiText's form: it does not begin with a title, such as ' = Lobster = '."
+            )
+        elif line and not heading:
+            paragraphs[-1].append(line)
+    table = pd.DataFrame({"text": map("\n".join, paragraphs), "title": titles})
+    return _checked(table, path)
+
+
+def text8(files: Files) -> Splits:
+    """text8: one text of lower-case letters and spaces; 1,000 words of it are a row (Mahoney 2011)."""
+    rows = []
+    for path, raw in files:
+        text = decode(raw, path).strip()
+        if strange := re.search("[^a-z ]", text):
+            raise DataError(f"{path} is not text8: it has {strange[0]!r}, and text8 has only the letters a to z.")
+        rows += re.findall("[a-z]+(?: +[a-z]+){0,999}", text)
+    return {"train": pd.DataFrame({"text": rows})}
+
+
+def wikipedia_dump(files: Files) -> Splits:
+    """A dump of a Wikipedia, packed or not: a row an article. Columns: `text`, a paragraph a line; `title`.
+
+    As `tlcourse.data.wikipedia.extract` has them: redirects, stubs and duplicates are left out, and so are headings,
+    tables, references and other markup.
+    """
+    from tlcourse.data import wikipedia
+
+    articles = []
+    for path, raw in files:
+        with tempfile.TemporaryDirectory() as folder:
+            dump = Path(folder, PurePosixPath(path).name)
+            dump.write_bytes(raw)
+            wikipedia.extract(dump, folder, workers=1, progress=False)
+            articles += [(article["text"], article["title"]) for article in wikipedia.read_articles(folder)]
+    return {"train": pd.DataFrame(articles, columns=["text", "title"])}
+
+
+def documents(files: Files) -> Splits:
+    """A text a line."""
+    return {"train": pd.DataFrame({"text": [line for path, raw in files for line in read_lines(raw, path)]})}
+
+
+def simlex999(files: Files) -> Splits:
+    """SimLex-999 as gensim has it: pairs of words and how similar people find them, `score`, from 0 to 10.
+
+    A line of comment comes before the header.
+    """
+    columns = {"# Word 1": "word1", "Word 2": "word2", "Human (mean)": "score"}
+    path, raw = next(iter(files))
+    table = read_table(raw, path, columns=columns, sep="\t", skiprows=1)
+    return {"test": table.assign(score=_numbers(table["score"], path, kind=float))}
+
+
+def word_analogies(files: Files) -> Splits:
+    """`questions-words.txt`: `a` is to `b` as `c` is to `d`, in categories (Mikolov et al. 2013).
+
+    A line `: category` stands above its questions, of four words each.
+    """
+    questions = []
+    for path, raw in files:
+        category = ""
+        for number, line in enumerate(decode(raw, path).split("\n"), start=1):
+            words = line.split()
+            if words[:1] == [":"]:
+                category = " ".join(words[1:])
+            elif words and (len(words) != 4 or not category):
+                raise DataError(f"{path}: line {number} is neither `: category` nor, below one, four words.")
+            elif words:
+                questions.append((category, *words))
+    return {"test": pd.DataFrame(questions, columns=["category", "a", "b", "c", "d"])}
+
+
+def word_senses(files: Files) -> Splits:
+    """Sentences that have one word each in one of its senses: tables of a language each.
+
+    Columns: `language`, `word`, `sense`, `text`, `start` and `end`: `text[start:end]` is the word, perhaps with a
+    capital letter.
+    """
+    names = ["language", "word", "sense", "text", "start", "end"]
+    tables = []
+    for path, raw in files:
+        table = read_table(raw, path, columns=dict(zip(names, names, strict=True)))
+        table = table.assign(**{name: _numbers(table[name], path, kind=int) for name in ("start", "end")})
+        for row in table.itertuples():
+            if row.text[row.start : row.end].lower() != row.word:
+                raise DataError(f"{path}: row {row.Index + 1} has not {row.word!r} at {row.start} to {row.end}.")
+        tables.append(table)
+    return {"test": pd.concat(tables, ignore_index=True)}
+
+
 PARSERS = {
+    "documents": documents,
     "imdb": imdb,
     "intents": intents,
     "orchid": orchid,
+    "simlex999": simlex999,
+    "text8": text8,
     "thai_wikipedia_qa": thai_wikipedia_qa,
     "thaigov": thaigov,
+    "wikipedia_dump": wikipedia_dump,
+    "wikitext": wikitext,
     "wisesight": wisesight,
     "wongnai": wongnai,
+    "word_analogies": word_analogies,
+    "word_senses": word_senses,
 }
