@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from importlib import resources
-from itertools import cycle
+from itertools import cycle, pairwise
 from pathlib import Path
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib import font_manager
+from matplotlib import font_manager, patheffects
 from matplotlib.axes import Axes
 
 # Okabe and Ito's colours: they stay apart for colour-blind readers and on a weak projector
@@ -545,3 +545,448 @@ def _connections(units: np.ndarray, weights: np.ndarray, ax: Axes) -> None:
     ax.tick_params(length=0)
     ax.grid(visible=False)
     ax.spines[:].set_visible(False)
+
+
+# ------------------------------------------------------------------------------------------------ word vectors
+def word_map(
+    points: pd.DataFrame,
+    *,
+    tails: np.ndarray | None = None,
+    limits: tuple[tuple[float, float], tuple[float, float]] | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Words in the plane. Where there is no room for all their labels, the words that come first keep theirs.
+
+    Args:
+        points: one row a word, the most frequent first, with the columns ``word``, ``x``, ``y`` and, for colours,
+            ``group``.
+        tails: where the words were before, (steps, N, 2), the oldest first: drawn as faint lines.
+        limits: of x and of y, for maps that are to be compared; see :func:`map_limits`.
+    """
+    ax = ax if ax is not None else plt.subplots(figsize=(10, 7))[1]
+    _map_points(points, ax, tails=tails, limits=limits)
+    _label(points, ax)
+    return ax
+
+
+def training_map(
+    frames: Mapping[str, pd.DataFrame],
+    *,
+    limits: tuple[tuple[float, float], tuple[float, float]] | None = None,
+    columns: int = 3,
+) -> list[Axes]:
+    """The map of the same words at chosen steps of a training, side by side, all on one scale.
+
+    Args:
+        frames: by the name of the step, what :func:`word_map` takes.
+        limits: of x and of y; without them those of all points.
+        columns: maps in a row.
+
+    Returns:
+        The axes of the maps.
+    """
+    if limits is None:
+        limits = map_limits(np.stack([frame[["x", "y"]].to_numpy() for frame in frames.values()]))
+    columns = min(columns, len(frames))
+    rows = -(-len(frames) // columns)
+    axes = plt.figure(figsize=(5.2 * columns, 4.8 * rows)).subplots(rows, columns, squeeze=False).ravel()
+    for ax, (name, frame) in zip(axes, frames.items(), strict=False):
+        _map_points(frame, ax, limits=limits, legend=ax is axes[columns - 1])
+        ax.set_title(name)
+    for ax in axes[len(frames) :]:
+        ax.remove()
+    for ax, frame in zip(axes, frames.values(), strict=False):  # once all stand where they stay
+        _label(frame, ax, fontsize=13)
+    return list(axes[: len(frames)])
+
+
+def map_limits(points: np.ndarray) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Limits of x and y that hold all points (..., 2), with room at the border for labels, and no narrow strip."""
+    points = np.reshape(points, (-1, 2))
+    low, high = points.min(axis=0), points.max(axis=0)
+    longer = max(*(high - low), 1e-9)
+    half = np.maximum(high - low, 0.65 * longer) / 2 + 0.12 * longer
+    (left, bottom), (right, top) = (low + high) / 2 - half, (low + high) / 2 + half
+    return (float(left), float(right)), (float(bottom), float(top))
+
+
+def _map_points(
+    points: pd.DataFrame,
+    ax: Axes,
+    *,
+    tails: np.ndarray | None = None,
+    limits: tuple[tuple[float, float], tuple[float, float]] | None = None,
+    legend: bool = True,
+) -> None:
+    """The points of a map, in the colours of their groups, and their tails."""
+    xy = points[["x", "y"]].to_numpy()  # (N, 2)
+    groups = points["group"].to_numpy() if "group" in points else np.full(len(points), "")
+    names = list(dict.fromkeys(groups))
+    for i, name in enumerate(names):
+        colour, marker, mine = CYCLE[i % len(CYCLE)], MARKERS[i // len(CYCLE) % len(MARKERS)], groups == name
+        ax.scatter(*xy[mine].T, s=70, color=colour, marker=marker, edgecolors="white", label=str(name), zorder=3)
+        if tails is not None:
+            way = np.concatenate([tails[:, mine], xy[None, mine]])  # (steps + 1, N, 2)
+            ax.plot(way[..., 0], way[..., 1], color=colour, alpha=0.35, linewidth=1.5, zorder=2)
+    if limits is not None:
+        ax.set(xlim=limits[0], ylim=limits[1])
+    elif len(points):
+        x, y = map_limits(xy if tails is None else np.concatenate([*tails, xy]))
+        ax.set(xlim=x, ylim=y)
+    _without_scale(ax)
+    if legend and len(names) > 1:
+        ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+
+
+def _without_scale(ax: Axes) -> None:
+    """The axes of a projection mean nothing by themselves; only distances do, so both have one scale."""
+    ax.set_aspect("equal")
+    ax.set(xticks=[], yticks=[])
+    ax.grid(visible=False)
+    ax.spines[:].set(visible=True, color="#cccccc")
+
+
+_PLACES = [(1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -1)]  # right of a point, left, above, …
+
+
+def _label(
+    points: pd.DataFrame, ax: Axes, *, fontsize: float = 15, radius: float = 4.5, avoid: np.ndarray | None = None
+) -> None:
+    """Write each word beside its point where it covers neither a label, a point nor the frame, or not at all.
+
+    The layout of the figure has to be final but for the labels, which take no part in it.
+
+    Args:
+        radius: of the points, in typographic points.
+        avoid: other places to leave free, (M, 2).
+    """
+    ax.figure.draw_without_rendering()
+    radius *= ax.figure.dpi / 72  # pixels, as all that follows
+    at = ax.transData.transform(points[["x", "y"]].to_numpy())  # (N, 2)
+    frame = ax.get_window_extent()
+    occupied = at if avoid is None else np.concatenate([at, ax.transData.transform(avoid)])
+    taken = list(np.concatenate([occupied - 0.9 * radius, occupied + 0.9 * radius], axis=1))  # low x, y, high x, y
+    for point, word, xy in zip(at, points["word"], points[["x", "y"]].to_numpy(), strict=True):
+        label = ax.annotate(
+            drawable(str(word)),
+            xy,
+            xytext=(0, 0),
+            textcoords="offset points",
+            ha="center",
+            va="center",
+            fontsize=fontsize,
+            parse_math=False,
+            path_effects=[patheffects.withStroke(linewidth=3, foreground="white")],
+            zorder=4,
+        )
+        label.set_in_layout(False)
+        size = label.get_window_extent().size
+        for direction in _PLACES:
+            offset = np.array(direction) * (size / 2 + 1.6 * radius / np.linalg.norm(direction))
+            low, high = point + offset - size / 2 - 1, point + offset + size / 2 + 1
+            inside = (low >= frame.min).all() and (high <= frame.max).all()
+            if inside and not any(_overlap(low, high, box) for box in taken):
+                label.set_position(offset * 72 / ax.figure.dpi)
+                taken.append(np.concatenate([low, high]))
+                break
+        else:
+            label.remove()
+
+
+def _overlap(low: np.ndarray, high: np.ndarray, box: np.ndarray) -> bool:
+    return bool((low < box[2:]).all() and (high > box[:2]).all())
+
+
+def parallelogram(points: pd.DataFrame, *, target: Sequence[float], ax: Axes | None = None) -> Axes:
+    """An analogy in the plane: a to b as c to the answer, and the point that b - a + c hits.
+
+    Args:
+        points: the four words a, b, c and the answer, in this order, with the columns ``word``, ``x`` and ``y``.
+        target: where b - a + c lies, (2,).
+    """
+    ax = ax if ax is not None else plt.subplots(figsize=(6.5, 5.5))[1]
+    xy = points[["x", "y"]].to_numpy()
+    ax.scatter(*xy.T, s=90, color=[BLUE, BLUE, BLUE, ORANGE], zorder=3)
+    ax.scatter(*target, s=260, facecolors="none", edgecolors=ORANGE, linewidths=2.5, zorder=3, label="b − a + c")
+    for start, end, style in ((xy[0], xy[1], "-"), (xy[2], target, "--")):
+        arrow = {"arrowstyle": "-|>", "linewidth": 2.5, "color": GREY, "linestyle": style, "shrinkA": 6, "shrinkB": 8}
+        ax.annotate("", end, xytext=start, arrowprops=arrow)
+    x, y = map_limits(np.vstack([xy, target]))
+    ax.set(xlim=x, ylim=y)
+    _without_scale(ax)
+    ax.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), markerscale=0.7)
+    along = np.linspace(0, 1, 30)[:, None]
+    arrows = np.concatenate([xy[0] + along * (xy[1] - xy[0]), xy[2] + along * (target - xy[2])])
+    _label(points, ax, fontsize=17, radius=6, avoid=arrows)
+    return ax
+
+
+def one_hot_to_dense(
+    words: Sequence[str], vectors: np.ndarray, *, axes: Sequence[Axes] | None = None
+) -> tuple[Axes, Axes]:
+    """The same words as one-hot vectors and as dense ones: a row a word, red positive, blue negative.
+
+    Args:
+        vectors: (N, D), the words' rows.
+        axes: two, for one-hot and dense.
+
+    Raises:
+        ValueError: there are not as many words as rows.
+    """
+    if len(words) != len(vectors):
+        raise ValueError(f"{len(words)} words for {len(vectors)} rows of vectors")
+    if axes is None:
+        axes = plt.subplots(1, 2, figsize=(13, 0.45 * len(words) + 1.6), sharey=True)[1]
+    one_hot, dense = axes
+    limit = np.abs(vectors).max(initial=1e-9)
+    for ax, matrix, bound in ((one_hot, np.eye(len(words)), 1), (dense, vectors, limit)):
+        ax.imshow(matrix, cmap="RdBu_r", vmin=-bound, vmax=bound, aspect="auto", interpolation="nearest")
+        ax.grid(visible=False)
+        ax.set_xticks([])
+        ax.tick_params(length=0)
+    one_hot.set_yticks(range(len(words)), map(drawable, words), fontsize=16, parse_math=False)
+    one_hot.set(title="one-hot", xlabel=f"{len(words)} words, {len(words)} dimensions\nevery cosine is 0")
+    dense.set(title="dense", xlabel=f"{vectors.shape[1]} dimensions\nfor any number of words")
+    return one_hot, dense
+
+
+def context_window(
+    tokens: Sequence[str], centre: int, probabilities: Sequence[float], *, ax: Axes | None = None
+) -> Axes:
+    """A sentence, its centre word, and how likely each word around it is a context word of a dynamic window.
+
+    Args:
+        centre: position of the centre word.
+        probabilities: for each token, 0 for those that no window reaches and for the centre.
+    """
+    ax = ax if ax is not None else plt.subplots(figsize=(max(6.0, 1.1 * len(tokens)), 3))[1]
+    bars = ax.bar(range(len(tokens)), probabilities, color=BLUE, width=0.7)
+    ax.bar_label(bars, [f"{p:.0%}" if p else "" for p in probabilities], padding=3, fontsize=13)
+    ax.bar(centre, 1, color=ORANGE, width=0.7)
+    ax.annotate("centre", (centre, 0.5), rotation=90, ha="center", va="center", fontsize=14)
+    slanted = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"} if len("".join(tokens)) > 60 else {}
+    ax.set_xticks(range(len(tokens)), map(drawable, tokens), fontsize=16, parse_math=False, **slanted)
+    ax.tick_params(axis="x", length=0)
+    ax.set(ylim=(0, 1.2), ylabel="in the window")
+    ax.set_yticks([0, 0.5, 1], ["0%", "50%", "100%"])
+    ax.grid(axis="x", visible=False)
+    return ax
+
+
+def noise_distribution(frame: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+    """How often words occur and how often they are drawn as noise, for a handful of words, logarithmic.
+
+    Args:
+        frame: one row a word, the most frequent first, with the columns ``word``, ``frequency`` and ``noise``
+            (shares, 0 to 1).
+    """
+    ax = _axes(ax)
+    rows = np.arange(len(frame))
+    pairs = frame[["frequency", "noise"]].to_numpy()
+    ax.hlines(rows, pairs.min(axis=1), pairs.max(axis=1), color=GREY, linewidth=3)
+    ax.plot(frame["frequency"], rows, "o", color=BLUE, markersize=13, label="share of the text")
+    ax.plot(frame["noise"], rows, "D", color=ORANGE, markersize=11, label="share of the noise")
+    ax.set_yticks(rows, map(drawable, frame["word"]), fontsize=16, parse_math=False)
+    ax.set(xscale="log", ylim=(len(frame) - 0.5, -0.5))
+    ax.xaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda share, _: f"{100 * share:.3g}%"))
+    ax.xaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5) if pairs.max() < 100 * pairs.min() else (1,)))
+    ax.xaxis.set_minor_locator(mpl.ticker.NullLocator())
+    ax.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
+    ax.grid(axis="y", visible=False)
+    return ax
+
+
+def sense_curve(frame: pd.DataFrame, *, score: str, chance: float | None = None, ax: Axes | None = None) -> Axes:
+    """How well the layers of an encoder tell the senses of a word apart: the mean thick, each word faint.
+
+    Args:
+        frame: one row a word and layer, with the columns ``word``, ``layer`` and ``score``.
+        score: the column of the vertical axis, an accuracy or a margin.
+        chance: where to draw a dashed line.
+    """
+    ax = ax if ax is not None else plt.subplots(figsize=(10, 5.5))[1]
+    by_word = frame.pivot(index="layer", columns="word", values=score)
+    ax.plot(by_word.index, by_word, color=SKY, linewidth=1.5, alpha=0.7)
+    ax.plot(by_word.index, by_word.mean(axis=1), color=BLUE, linewidth=5, marker="o", markersize=10, label="mean")
+    if chance is not None:
+        ax.axhline(chance, color=GREY, linestyle="--", label="chance")
+    ax.set(xlabel="layer", ylabel=score.replace("_", " "))
+    ax.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
+    ends = by_word.ffill().iloc[-1].sort_values()
+    bottom, top = ax.get_ylim()
+    heights = _spread(ends.to_numpy(), gap=0.06 * (top - bottom))
+    heights -= max(heights.max() - top, 0)
+    for (word, end), height in zip(ends.items(), heights, strict=True):
+        ax.annotate(
+            drawable(str(word)),
+            (by_word.index[-1], end),
+            xytext=(1.03, height),
+            textcoords=ax.get_yaxis_transform(),
+            va="center",
+            fontsize=14,
+            parse_math=False,
+            arrowprops={"arrowstyle": "-", "color": SKY, "linewidth": 1, "relpos": (0, 0.5)},
+        )
+    ax.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
+    return ax
+
+
+def _spread(values: np.ndarray, *, gap: float) -> np.ndarray:
+    """Rising values moved until neighbours are a gap apart; their mean stays."""
+    spread = np.maximum.accumulate(values - gap * np.arange(len(values))) + gap * np.arange(len(values))
+    return spread - (spread - values).mean()
+
+
+def sense_map(
+    points: np.ndarray, senses: Sequence[str], *, labels: Sequence[str] | None = None, ax: Axes | None = None
+) -> Axes:
+    """The vectors of one word in its sentences, in the plane, a colour and a marker a sense.
+
+    Args:
+        points: (N, 2).
+        senses: of the word in each of the N sentences.
+        labels: short names of the sentences.
+    """
+    ax = ax if ax is not None else plt.subplots(figsize=(8, 6))[1]
+    senses = np.array([str(sense) for sense in senses])
+    for i, sense in enumerate(dict.fromkeys(senses.tolist())):
+        style = {"color": CYCLE[i % len(CYCLE)], "marker": MARKERS[i % len(MARKERS)]}
+        ax.scatter(*points[senses == sense].T, s=190, edgecolors="white", label=drawable(sense), zorder=3, **style)
+    (left, right), (bottom, top) = map_limits(points)
+    ax.set(xlim=(left, right), ylim=(bottom, top))
+    _without_scale(ax)
+    if len(set(senses)) < len(senses):  # or each colour stands for one sentence, and its label says which
+        ax.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=3, fontsize=14, handletextpad=0.2)
+    if labels is not None:
+        _label(pd.DataFrame({"word": labels, "x": points[:, 0], "y": points[:, 1]}), ax, fontsize=16, radius=7)
+    return ax
+
+
+def cosine_matrix(
+    matrix: np.ndarray, labels: Sequence[str], groups: Sequence[str] | None = None, *, ax: Axes | None = None
+) -> Axes:
+    """Cosines of vectors with each other as a heat map; a line stands where one group ends and the next begins.
+
+    The shades reach from the least cosine to the greatest off the diagonal, for the vectors of an encoder all lie
+    in a narrow cone.
+
+    Args:
+        matrix: (N, N).
+        labels: N names.
+        groups: of the N vectors; those of a group stand together.
+
+    Raises:
+        ValueError: there are not as many labels as rows and columns.
+    """
+    if matrix.shape != (len(labels), len(labels)):
+        raise ValueError(f"{len(labels)} labels for a matrix of {' by '.join(map(str, matrix.shape))} cosines")
+    n = len(labels)
+    ax = ax if ax is not None else plt.subplots(figsize=(8, 7))[1]
+    others = matrix[~np.eye(n, dtype=bool)]
+    low, high = (others.min(), others.max()) if n > 1 else (0, 1)
+    image = ax.imshow(matrix, cmap="Blues", vmin=low, vmax=high + 1e-9, interpolation="nearest")
+    if n <= 12:
+        for (row, column), cosine in np.ndenumerate(matrix):
+            colour = "white" if image.norm(cosine) > 0.6 else "black"
+            text = f"{cosine:.2f}".replace("0.", ".", 1)
+            ax.text(column, row, text, ha="center", va="center", fontsize=12, color=colour)
+    else:
+        ax.figure.colorbar(image, ax=ax, shrink=0.8, label="cosine")
+    ax.set_xticks(range(n), map(drawable, labels), fontsize=14, parse_math=False)
+    ax.set_yticks(range(n), map(drawable, labels), fontsize=14, parse_math=False)
+    if max(map(len, labels), default=0) > 3:
+        ax.tick_params(axis="x", rotation=90)
+    ax.tick_params(length=0)
+    ax.grid(visible=False)
+    ax.spines[:].set_visible(False)
+    if groups is not None:
+        for i in np.flatnonzero([a != b for a, b in pairwise(groups)]) + 0.5:
+            ax.axhline(i, color=ORANGE, linewidth=3)
+            ax.axvline(i, color=ORANGE, linewidth=3)
+    return ax
+
+
+def projections(frame: pd.DataFrame, *, ends: tuple[str, str], ax: Axes | None = None) -> Axes:
+    """Words along an axis of meaning, such as that from *she* to *he*: lollipops from the middle, sorted.
+
+    Args:
+        frame: one row a word, with the columns ``word`` and ``projection``.
+        ends: what the negative and the positive end of the axis mean.
+    """
+    ax = ax if ax is not None else plt.subplots(figsize=(9, 0.42 * len(frame) + 1.4))[1]
+    frame = frame.sort_values("projection", kind="stable")
+    rows, values = np.arange(len(frame)), frame["projection"].to_numpy()
+    colours = [BLUE if value < 0 else ORANGE for value in values]
+    ax.hlines(rows, 0, values, color=colours, linewidth=4)
+    ax.scatter(values, rows, s=130, color=colours, zorder=3)
+    for row, value, word in zip(rows, values, frame["word"], strict=True):
+        side = -1 if value < 0 else 1
+        ax.annotate(
+            drawable(str(word)),
+            (value, row),
+            xytext=(11 * side, 0),
+            textcoords="offset points",
+            ha="left" if side > 0 else "right",
+            va="center",
+            fontsize=15,
+            parse_math=False,
+        )
+    reach = 1.5 * np.abs(values).max(initial=1e-9)
+    ax.axvline(0, color="black", linewidth=1.5)
+    ax.set(xlim=(-reach, reach), ylim=(-0.7, len(frame) - 0.3), yticks=[])
+    ax.set_title(f"←  {drawable(ends[0])}", loc="left", fontsize=18, color=BLUE)
+    ax.set_title(f"{drawable(ends[1])}  →", loc="right", fontsize=18, color=ORANGE)
+    ax.set_xlabel("projection")
+    ax.spines["left"].set_visible(False)
+    ax.grid(axis="y", visible=False)
+    return ax
+
+
+def pair_kinds(frame: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+    """Cosines of word pairs by kind, a dot a pair, the median a bar with its value: do antonyms look like synonyms?
+
+    Args:
+        frame: one row a pair, with the columns ``kind`` and ``cosine``; the first kind is drawn on top.
+    """
+    ax = _axes(ax)
+    jitter = np.random.default_rng(0)
+    kinds = list(dict.fromkeys(frame["kind"]))
+    for row, (kind, colour) in enumerate(zip(kinds, cycle(CYCLE), strict=False)):
+        cosines = frame.loc[frame["kind"] == kind, "cosine"].to_numpy()
+        ax.scatter(cosines, row + jitter.uniform(-0.22, 0.22, len(cosines)), s=60, color=colour, alpha=0.5)
+        median = np.median(cosines)
+        ax.vlines(median, row - 0.33, row + 0.33, color="black", linewidth=4, zorder=3)
+        ax.annotate(f"{median:.2f}", (median, row - 0.36), ha="center", va="bottom", fontsize=15)
+    ax.set_yticks(range(len(kinds)), map(drawable, kinds), fontsize=16)
+    ax.set(xlabel="cosine; the bar is the median", ylim=(len(kinds) - 0.5, -0.7))
+    ax.grid(axis="y", visible=False)
+    return ax
+
+
+def cost(frame: pd.DataFrame, *, measure: str, highlight: str | None = None, ax: Axes | None = None) -> Axes:
+    """What each method costs, on a logarithmic axis: a tick more to the right is ten times as much.
+
+    Args:
+        frame: one row a method, the one for the top first, with the columns ``method`` and ``measure``.
+        measure: the column to draw, such as ``seconds`` or ``words_per_second``.
+        highlight: the method to colour.
+
+    Raises:
+        ValueError: a measure is not positive.
+    """
+    if len(bad := frame.loc[~(frame[measure] > 0), "method"]):
+        raise ValueError(f"{measure} is positive on a logarithmic axis; look at {', '.join(map(str, bad))}")
+    ax = ax if ax is not None else plt.subplots(figsize=(9, 0.7 * len(frame) + 1.2))[1]
+    methods, values = frame["method"].astype(str).tolist(), frame[measure].to_numpy()
+    bars = ax.barh(range(len(methods)), values, color=[ORANGE if m == highlight else BLUE for m in methods], height=0.6)
+    ax.bar_label(bars, [short(value) for value in values], padding=5, fontsize=16)
+    low, high = np.floor(np.log10(values.min())), np.ceil(np.log10(values.max()))
+    if values.min() < 1.5 * 10**low:
+        low -= 1  # a bar to be seen
+    ax.set(xscale="log", xlim=(10**low, values.max() * 10 ** (0.15 * (high - low))), xlabel=measure.replace("_", " "))
+    ax.xaxis.set_major_formatter(mpl.ticker.EngFormatter(sep=" "))
+    ax.xaxis.set_minor_locator(mpl.ticker.NullLocator())
+    ax.set_yticks(range(len(methods)), map(drawable, methods), fontsize=16)
+    ax.set_ylim(len(methods) - 0.5, -0.5)
+    ax.grid(axis="y", visible=False)
+    return ax
