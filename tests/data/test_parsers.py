@@ -406,6 +406,30 @@ def test_word_senses_broken(text, says):
         parsers.word_senses([("en.csv", text.encode())])
 
 
+ODD = "language,words,odd\nen,cat dog horse table,table\nth,แมว สุนัข โต๊ะ,โต๊ะ\n"
+
+
+def test_word_sets():
+    pairs = "language,male,female\nen,he,she\n"
+    tables = parsers.word_sets([("odd_one_out.csv", ODD.encode()), ("gender_pairs.csv", pairs.encode())])
+    assert tables["odd_one_out"].words.tolist() == [["cat", "dog", "horse", "table"], ["แมว", "สุนัข", "โต๊ะ"]]
+    assert tables["gender_pairs"].to_dict("list") == {"language": ["en"], "male": ["he"], "female": ["she"]}
+
+
+@pytest.mark.parametrize(
+    "text, says",
+    [
+        (ODD + "en,cat dog horse,table\n", "row 3 has not 'table', the odd one, among its words"),
+        (ODD + "en,,table\n", "row 3 has no words"),
+        (ODD.replace("odd", "other"), "has no column odd"),
+        ("language,words,odd\n", "has no rows"),
+    ],
+)
+def test_word_sets_broken(text, says):
+    with pytest.raises(data.DataError, match=rf"odd_one_out\.csv:? {says}"):
+        parsers.word_sets([("odd_one_out.csv", text.encode())])
+
+
 @pytest.mark.parametrize("name", ["a.txt", "b.txt"])
 def test_lines(name):
     assert parsers.read_lines("\ufeffก\r\n\n  ข \n".encode(), name) == ["ก", "ข"]

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from tlcourse import data
+from tlcourse.data.parsers import WORD_SETS
 
 REAL = os.environ.get("TLCOURSE_REAL_DATA", "")
 
@@ -136,6 +137,23 @@ def test_word_senses(cache):
     assert len(senses.test) == 256 and (sentences == 8).all()
     assert (sentences.groupby(["language", "word"]).size() == 2).all()
     assert {"bank", "crane", "stick", "cats", "ตา", "ขัน", "เกาะ"} <= set(senses.test.word)
+
+
+def test_word_sets(cache):
+    sets = data.load("word_sets")
+    assert sets.source == "embedded" and set(sets.splits) == set(WORD_SETS) == set(data.info("word_sets").needs)
+    for name, table in sets.splits.items():
+        assert list(table.columns) == WORD_SETS[name] and len(table) > 20
+    with pytest.raises(data.DataError, match="word_sets has no split 'train'; it has gender_pairs, occupations"):
+        sets.train  # noqa: B018
+
+
+def test_word_sets_that_are_not_whole(folder):
+    (folder / "word_sets").mkdir()
+    for file in (data.shipped() / "word_sets").glob("[g-o]*.csv"):
+        (folder / "word_sets" / file.name).write_bytes(file.read_bytes())
+    with pytest.raises(data.DataError, match="has no thai_analogies rows, only gender_pairs, occupations, odd_one_out"):
+        data.load("word_sets")
 
 
 def article(title: str) -> str:

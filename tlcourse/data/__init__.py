@@ -54,7 +54,8 @@ class Dataset:
 
     Label columns are categorical, with the same sorted categories in each split. Sets without labels have other
     columns instead: `orchid` the lists `words` and `tags`, `thai_wikipedia_qa` a question and its answers. Sets of
-    words (`simlex999`, `word_analogies`) have no `text`, and what only measures has one split, `test`.
+    words have no `text`. What only measures (`simlex999`, `word_analogies`, `word_senses`) has one split, `test`;
+    `word_sets` has a frame a list in place of splits, such as `splits["weat"]`.
 
     Attributes:
         name: its name in the catalogue (the fallback's, where that was loaded).
@@ -194,6 +195,6 @@ def _finish(entry: Entry, source: str, splits: dict[str, pd.DataFrame]) -> Datas
         for frame_name, frame in splits.items():
             if label in frame:
                 splits[frame_name] = frame.assign(**{label: frame[label].astype(dtype)})
-    order = [split for split in ("train", "valid", "test", "unlabelled") if split in splits]
-    frames = {split: splits[split].reset_index(drop=True) for split in order}
+    order = dict.fromkeys(("train", "valid", "test", "unlabelled", *splits))
+    frames = {split: splits[split].reset_index(drop=True) for split in order if split in splits}
     return Dataset(entry.name, source, entry.label, frames, cut)

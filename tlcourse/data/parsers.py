@@ -434,13 +434,39 @@ def word_senses(files: Files) -> Splits:
     names = ["language", "word", "sense", "text", "start", "end"]
     tables = []
     for path, raw in files:
-        table = read_table(raw, path, columns=dict(zip(names, names, strict=True)))
+        table = read_table(raw, path, columns={name: name for name in names})
         table = table.assign(**{name: _numbers(table[name], path, kind=int) for name in ("start", "end")})
         for row in table.itertuples():
             if row.text[row.start : row.end].lower() != row.word:
                 raise DataError(f"{path}: row {row.Index + 1} has not {row.word!r} at {row.start} to {row.end}.")
         tables.append(table)
     return {"test": pd.concat(tables, ignore_index=True)}
+
+
+WORD_SETS = {
+    "gender_pairs": ["language", "male", "female"],
+    "occupations": ["language", "word"],
+    "odd_one_out": ["language", "words", "odd"],
+    "thai_analogies": ["category", "a", "b", "c", "d"],
+    "weat": ["language", "list", "word"],
+    "word_forms": ["language", "group", "word1", "word2", "relation"],
+    "word_pairs": ["language", "kind", "word1", "word2"],
+}
+
+
+def word_sets(files: Files) -> Splits:
+    """Lists of words, a table a file; see `data/word_sets/README.md`. The `words` of `odd_one_out` become lists."""
+    tables = {}
+    for path, raw in files:
+        name = PurePosixPath(path).stem
+        table = read_table(raw, path, columns={column: column for column in WORD_SETS[name]})
+        if name == "odd_one_out":
+            table = table.assign(words=table["words"].str.split())
+            for row in table.itertuples():
+                if row.odd not in row.words:
+                    raise DataError(f"{path}: row {row.Index + 1} has not {row.odd!r}, the odd one, among its words.")
+        tables[name] = table
+    return tables
 
 
 PARSERS = {
@@ -458,4 +484,5 @@ PARSERS = {
     "wongnai": wongnai,
     "word_analogies": word_analogies,
     "word_senses": word_senses,
+    "word_sets": word_sets,
 }
