@@ -1,0 +1,688 @@
+"""A word's vector in its sentence: against transformers, for each kind of tokeniser and encoder; and its senses."""
+
+import http.server
+import json
+import pickle
+import shutil
+import threading
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import transformers
+from huggingface_hub import constants
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+
+from tlcourse import contextual, data
+from tlcourse.contextual import (
+    ENCODERS,
+    Encoder,
+    anisotropy,
+    context_average,
+    find,
+    seconds_per_word,
+    sense_curve,
+    sense_separation,
+)
+
+TEXTS = [
+    "She sat on the bank of the river and counted boats.",
+    "The bank lends money to farmers.",
+    "เขาตากลมริมแม่น้ำ",
+    "ใช้ขันตักน้ำบนเกาะ",
+]
+SPECIALS = ["<s>", "<pad>", "</s>", "<unk>"]  # padding has number 1, as in RoBERTa
+SMALL = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+
+
+def tokeniser(kind: str) -> transformers.PreTrainedTokenizerFast:
+    """A tiny one of the kind that BERT, RoBERTa and GPT-2, or ALBERT and CamemBERT have."""
+    if kind == "wordpiece":
+        made = Tokenizer(models.WordPiece(unk_token="<unk>"))
+        made.normalizer, made.pre_tokenizer = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
+        trainer = trainers.WordPieceTrainer(vocab_size=90, special_tokens=SPECIALS, show_progress=False)
+    elif kind == "bytes":
+        made = Tokenizer(models.BPE())
+        made.pre_tokenizer, made.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+        letters = pre_tokenizers.ByteLevel.alphabet()
+        trainer = trainers.BpeTrainer(
+            vocab_size=330, special_tokens=SPECIALS, initial_alphabet=letters, show_progress=False
+        )
+    else:
+        made = Tokenizer(models.Unigram())
+        made.normalizer, made.pre_tokenizer = normalizers.NFKC(), pre_tokenizers.Metaspace()
+        trainer = trainers.UnigramTrainer(
+            vocab_size=90, special_tokens=SPECIALS, unk_token="<unk>", show_progress=False
+        )
+    made.train_from_iterator(TEXTS * 3, trainer)
+    made.post_processor = processors.TemplateProcessing(single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)])
+    specials = {"bos_token": "<s>", "pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
+    return transformers.PreTrainedTokenizerFast(tokenizer_object=made, **specials)
+
+
+def config(kind: str, **sizes) -> transformers.PretrainedConfig:
+    sizes |= {"pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}
+    if kind == "DistilBert":
+        return transformers.DistilBertConfig(dim=16, n_layers=2, n_heads=2, hidden_dim=32, **sizes)
+    if kind == "GPT2":
+        positions = sizes.pop("max_position_embeddings")
+        return transformers.GPT2Config(n_embd=16, n_layer=2, n_head=2, n_positions=positions, **sizes)
+    if kind == "Albert":
+        sizes["embedding_size"] = 8
+    return getattr(transformers, f"{kind}Config")(**SMALL, **sizes)
+
+
+KINDS = {
+    "Bert": "wordpiece",
+    "Roberta": "bytes",
+    "Albert": "unigram",
+    "Camembert": "unigram",
+    "DistilBert": "wordpiece",
+    "GPT2": "bytes",
+}
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """For each kind of encoder the folder of a tiny random one, which has 60 positions."""
+    made = {}
+    for kind, pieces in KINDS.items():
+        torch.manual_seed(1)
+        made[kind] = tmp_path_factory.mktemp(kind)
+        words = tokeniser(pieces)
+        words.save_pretrained(made[kind])
+        cut = getattr(transformers, f"{kind}Model")(config(kind, vocab_size=len(words), max_position_embeddings=60))
+        cut.save_pretrained(made[kind])
+    return made
+
+
+@pytest.fixture(scope="module")
+def tiny(folders):
+    return {kind: Encoder.load(folder) for kind, folder in folders.items()}
+
+
+@pytest.fixture(scope="module")
+def minilm():
+    return Encoder.load("minilm")
+
+
+def by_hand(folder, text: str) -> tuple[torch.Tensor, list[tuple[int, int]]]:
+    """Each layer's states of a text (layers, T, dim) and the characters of each piece, special tokens dropped."""
+    words = transformers.AutoTokenizer.from_pretrained(folder)
+    model = transformers.AutoModel.from_pretrained(folder).eval()
+    read = words(text, return_tensors="pt", return_offsets_mapping=True, return_special_tokens_mask=True)
+    own = read["special_tokens_mask"][0] == 0
+    with torch.no_grad():
+        output = model(read["input_ids"], attention_mask=read["attention_mask"], output_hidden_states=True)
+    return torch.cat(output.hidden_states)[:, own], read["offset_mapping"][0][own].tolist()
+
+
+# ------------------------------------------------------------------------------------------------- against transformers
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_word_is_the_mean_of_its_pieces_in_each_layer(folders, tiny, kind):
+    for text in TEXTS[:2]:
+        words = text.split()
+        [vectors] = tiny[kind].encode([words])
+        hidden, offsets = by_hand(folders[kind], text)
+        assert vectors.shape == (3, len(words), 16) and vectors.dtype == np.float32
+        end = 0
+        for i, word in enumerate(words):
+            start = text.index(word, end)
+            end = start + len(word)
+            # a piece may begin with the blank before the word, and be nothing else
+            mine = [t for t, (a, b) in enumerate(offsets) if b <= end and b > start and text[a:b].strip()]
+            mine = [t for t in mine if tiny[kind].pieces(text)[t] not in ("▁", "Ġ")]
+            assert len(mine) >= 1
+            assert vectors[:, i] == pytest.approx(hidden[:, mine].mean(1).numpy(), abs=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["Bert", "GPT2"])
+def test_the_last_layer_is_that_of_the_feature_extraction_pipeline(folders, tiny, kind):
+    extract = transformers.pipeline("feature-extraction", model=str(folders[kind]), device="cpu")
+    text = "The bank lends money"
+    states = np.array(extract(text)[0])[1:-1]  # without <s> and </s>
+    offsets = by_hand(folders[kind], text)[1]
+    [vectors] = tiny[kind].encode([(text, [(max(b - 1, a), b) for a, b in offsets])], layers=-1)
+    assert vectors[0] == pytest.approx(states, abs=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_thai_words_are_found_by_their_characters(folders, tiny, kind):
+    text, spans = "เขาตากลม", [(0, 3), (3, 5), (5, 8)]
+    hidden, offsets = by_hand(folders[kind], text)
+    pieces = tiny[kind].pieces(text)
+    [vectors] = tiny[kind].encode([(text, spans)])
+    for i, (start, end) in enumerate(spans):
+        mine = [t for t, (a, b) in enumerate(offsets) if a < end and b > start and pieces[t] != "▁"]
+        assert vectors[:, i] == pytest.approx(hidden[:, mine].mean(1).numpy(), abs=1e-5)
+    [words] = tiny[kind].encode([["เขา", "ตา", "กลม"]], between="")
+    assert words == pytest.approx(vectors, abs=1e-6)
+
+
+def test_pools(folders, tiny):
+    text = "The bank"
+    hidden, offsets = by_hand(folders["Roberta"], text)
+    states = {pool: tiny["Roberta"].encode([(text, [(0, 8)])], pool=pool)[0][:, 0] for pool in contextual.POOLS}
+    assert len(offsets) > 1
+    assert states["first"] == pytest.approx(hidden[:, 0].numpy(), abs=1e-5)
+    assert states["last"] == pytest.approx(hidden[:, -1].numpy(), abs=1e-5)
+    assert states["max"] == pytest.approx(hidden.max(1).values.numpy(), abs=1e-5)
+    assert states["mean"] == pytest.approx(hidden.mean(1).numpy(), abs=1e-5)
+    with pytest.raises(ValueError, match="no pooling 'sum'; there are mean"):
+        tiny["Bert"].encode([["bank"]], pool="sum")
+
+
+def test_layers_and_mixes(tiny):
+    encoder, sentences = tiny["Bert"], [["The", "bank"]]
+    [every] = encoder.encode(sentences)
+    assert encoder.encode(sentences, layers=1)[0] == pytest.approx(every[[1]])
+    assert encoder.encode(sentences, layers=[2, 0])[0] == pytest.approx(every[[2, 0]])
+    assert encoder.encode(sentences, layers=np.int64(-1))[0] == pytest.approx(every[[2]])
+    mix = [0.5, 0.25, 0.25]
+    assert encoder.encode(sentences, layers=mix)[0] == pytest.approx(np.tensordot(mix, every, 1)[None], abs=1e-6)
+    for wrong in (3, -4, [0, 7], "last", [0.5, 0.5], None):
+        with pytest.raises(ValueError, match="layers"):
+            encoder.encode(sentences, layers=wrong)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=4)
+@given(draw=st.data())
+def test_neither_batch_nor_order_matters(tiny, kind, draw):
+    words = st.lists(st.sampled_from(["bank", "river", "the", "เกาะ", "ขัน", "x"]), min_size=1, max_size=70)
+    sentences = draw.draw(st.lists(words, min_size=1, max_size=6))
+    batched = tiny[kind].encode(sentences, batch_size=draw.draw(st.integers(1, 4)))
+    for number in draw.draw(st.permutations(range(len(sentences)))):
+        [alone] = tiny[kind].encode([sentences[number]])
+        assert alone.shape == (3, len(sentences[number]), 16)
+        assert batched[number] == pytest.approx(alone, abs=1e-5)
+
+
+# ---------------------------------------------------------------------------------------------------- long sentences
+@pytest.mark.parametrize(("kind", "longest"), [("Bert", 60), ("Roberta", 58), ("Camembert", 58), ("GPT2", 60)])
+def test_an_encoder_knows_how_much_it_can_read(tiny, kind, longest):
+    assert tiny[kind].longest == longest
+    tiny[kind].encode([["bank"] * 300])
+
+
+@pytest.mark.parametrize("length", [58, 59, 87, 88, 150])
+def test_long_sentences_are_read_in_windows_that_overlap(folders, tiny, length):
+    """58 pieces fit, 29 are shared; each is taken from the window where it is farther from the cut."""
+    words = (["bank", "she", "of", "the", "sat"] * 40)[:length]
+    [vectors] = tiny["Bert"].encode([words])
+    model = transformers.AutoModel.from_pretrained(folders["Bert"]).eval()
+    ids = tiny["Bert"].tokenizer.convert_tokens_to_ids(words)
+    assert tiny["Bert"].pieces(" ".join(words)) == words
+    windows = [first for first in range(0, length, 29) if first == 0 or first + 29 < length]
+    states = {}
+    for first in windows:
+        with torch.no_grad():
+            window = torch.tensor([[0, *ids[first : first + 58], 2]])
+            states[first] = torch.cat(model(window, output_hidden_states=True).hidden_states)[:, 1:-1]
+    for i in range(length):
+        ends = {first: min(first + 58, length) for first in windows}
+        room = {
+            first: min(i - first if first else length, ends[first] - 1 - i if ends[first] < length else length)
+            for first in windows
+            if first <= i < ends[first]
+        }
+        best = [first for first in room if room[first] == max(room.values())]
+        assert any(np.allclose(vectors[:, i], states[first][:, i - first].numpy(), atol=1e-5) for first in best), i
+
+
+@given(length=st.integers(1, 200))
+@settings(max_examples=15)
+def test_windows_lose_no_word_and_double_none(tiny, length):
+    words = (["river", "bank", "เกาะ", "the", "money"] * 40)[:length]
+    [vectors] = tiny["Roberta"].encode([words], layers="static")
+    alone = dict(zip(words[1:], tiny["Roberta"].static(words[1:]), strict=True)) if length > 1 else {}
+    for word, vector in list(zip(words, vectors[0], strict=True))[1:]:
+        assert vector == pytest.approx(alone[word], abs=1e-6)
+
+
+# ---------------------------------------------------------------------------------------------- sentences that are none
+@pytest.mark.parametrize(
+    ("sentence", "message"),
+    [
+        ("The bank", "sentence 1 is a string"),
+        ([], "sentence 1 has no words"),
+        (["The", "", "bank"], "sentence 1: from 4 to 4 there is no word"),
+        (("The bank", [(4, 9)]), "sentence 1: from 4 to 9 there is no word in 'The bank'"),
+        (("The bank", [(-4, 2)]), "sentence 1: from -4 to 2"),
+        (["The", "\u200b\u200b", "bank"], "sentence 1: .* has no piece for '\\\\u200b"),
+        (["The", " ", "bank"], "sentence 1: .* has no piece for ' '"),
+    ],
+)
+def test_words_that_are_none_are_named_with_their_sentence(tiny, sentence, message):
+    with pytest.raises(ValueError, match=message):
+        tiny["Bert"].encode([["fine"], sentence])
+
+
+def test_no_sentences_have_no_vectors(tiny):
+    assert tiny["Bert"].encode([]) == []
+
+
+# -------------------------------------------------------------------------------------------- a word, and many of them
+def test_find():
+    assert find("Bank on the bank, not on banking.", "bank") == [(0, 4), (12, 16)]
+    assert find("ตาของตาในตาราง", "ตา") == [(0, 2), (5, 7), (9, 11)]
+    assert find("a + b", "+") == [(2, 3)]
+    assert find("nothing", "bank") == find("nothing", "") == []
+
+
+def test_a_word_in_a_text(tiny):
+    text = "The bank on the river bank"
+    [both] = tiny["Bert"].encode([(text, [(4, 8), (22, 26)])])
+    assert tiny["Bert"].word(text, "bank") == pytest.approx(both[:, 0], abs=1e-6)
+    assert tiny["Bert"].word(text, "bank", occurrence=1, layers=2) == pytest.approx(both[2:, 1], abs=1e-6)
+    with pytest.raises(ValueError, match="'bank' stands 2 times"):
+        tiny["Bert"].word(text, "bank", occurrence=2)
+
+
+def test_occurrences_of_a_frame(tiny):
+    frame = pd.DataFrame({"text": ["The bank", "a river bank"], "start": [4, 8], "end": [8, 12]}, index=[7, 7])
+    vectors = tiny["Albert"].occurrences(frame)
+    assert vectors.shape == (2, 3, 16)
+    assert vectors[1] == pytest.approx(tiny["Albert"].word("a river bank", "bank"), abs=1e-5)
+    with pytest.raises(ValueError, match="no column end, start"):
+        tiny["Bert"].occurrences(frame[["text"]])
+    with pytest.raises(ValueError, match="no rows"):
+        tiny["Bert"].occurrences(frame[:0])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_static_vector_is_the_mean_of_rows_of_the_embedding_matrix(tiny, kind):
+    encoder = tiny[kind]
+    ids = encoder.tokenizer(" lends", add_special_tokens=False)["input_ids"]
+    ids = [i for i in ids if encoder.tokenizer.convert_ids_to_tokens(i) not in ("▁", "Ġ")]
+    rows = encoder.model.get_input_embeddings().weight[ids].detach()
+    assert encoder.static(["bank", "lends"])[1] == pytest.approx(rows.mean(0).numpy(), abs=1e-6)
+    assert encoder.static(["ตา"], layer=2, leading="")[0] == pytest.approx(
+        encoder.encode([["ตา"]], layers=2)[0][0, 0], abs=1e-6
+    )
+
+
+def test_the_static_layer_does_not_know_the_sentence(tiny):
+    a, b = (tiny["Bert"].encode([text.split()], layers="static")[0] for text in ("the bank", "of river bank"))
+    assert a.shape == (1, 2, 16)
+    assert (a[0, 1] == b[0, 2]).all()
+
+
+def test_unknown_words(tiny):
+    assert tiny["Bert"].unknown_share([["bank", "漢字", "river", "the"], ["ψ"]]) == pytest.approx(2 / 5)
+    assert tiny["Bert"].unknown_share([["bank", "\u200b"]]) == 0.5  # dropped, not unknown
+    assert tiny["Roberta"].unknown_share([["漢字"]]) == 0  # bytes spell everything
+    with pytest.raises(ValueError, match="no sentences"):
+        tiny["Bert"].unknown_share([])
+
+
+def test_cost(tiny):
+    assert tiny["Bert"].parameters == sum(p.numel() for p in tiny["Bert"].model.parameters())
+    assert seconds_per_word(tiny["Bert"], [["The", "bank"]]) > 0
+
+
+# ---------------------------------------------------------------------------------------------------------- MiniLM
+def test_minilm_comes_with_a_package_and_says_nothing(capfd):
+    encoder = Encoder.load()
+    assert encoder.word("She sat on the bank of the river.", "bank").shape == (7, 384)
+    assert encoder.parameters == ENCODERS["minilm"].parameters
+    assert capfd.readouterr() == ("", "")
+    assert transformers.utils.logging.is_progress_bar_enabled()  # as before
+
+
+def test_minilm_reads_nearly_no_thai(minilm):
+    assert minilm.pieces("unbelievable banks") == ["unbelievable", "banks"]
+    assert minilm.pieces("เกาะ") == ["[UNK]"]
+    assert minilm.unknown_share([["ขัน", "เกาะ", "แก้ว", "bank"]]) == 0.75
+
+
+def test_minilm_tells_senses_apart_and_its_static_vectors_do_not(minilm):
+    texts = {
+        "money": [
+            "The bank raised its interest rate.",
+            "She opened an account at the bank.",
+            "The bank lent us money.",
+        ],
+        "river": ["We sat on the grassy river bank.", "A heron stood on the muddy bank.", "The flood broke the bank."],
+    }
+    frame = pd.DataFrame(
+        [(text, *find(text, "bank")[0], sense) for sense in texts for text in texts[sense]],
+        columns=["text", "start", "end", "sense"],
+    )
+    table = sense_separation(minilm.occurrences(frame), frame.sense, ["bank"] * 6)
+    static = sense_separation(minilm.occurrences(frame, layers="static"), frame.sense, ["bank"] * 6)
+    assert table.accuracy[4] > 0.8 > static.accuracy[0] == pytest.approx(0.4)
+
+
+def test_a_missing_package_is_named(monkeypatch, tmp_path):
+    class Broken:
+        def locate_file(self, file):
+            return tmp_path / file
+
+    monkeypatch.setattr(contextual.metadata, "distribution", lambda name: Broken())
+    with pytest.raises(data.DataError, match="install another version"):
+        Encoder.load("minilm")
+    monkeypatch.undo()
+    monkeypatch.setattr(contextual, "PACKAGE", "no-such-package")
+    with pytest.raises(data.DataError, match="pip install no-such-package"):
+        Encoder.load("minilm")
+
+
+# ------------------------------------------------------------------------------------------------------ bad folders
+def copy(folder, to):
+    return shutil.copytree(folder, to / "copy")
+
+
+def test_weights_cut_short(folders, tmp_path):
+    folder = copy(folders["Bert"], tmp_path)
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:5000])
+    with pytest.raises(data.DataError, match="holds no encoder that can be used"):
+        Encoder.load(folder)
+
+
+def test_weights_that_are_missing(folders, tmp_path):
+    folder = copy(folders["Bert"], tmp_path)
+    settings = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(settings | {"num_hidden_layers": 3}))
+    with pytest.raises(data.DataError, match=r"the weights lack encoder\.layer\.2"):
+        Encoder.load(folder)
+
+
+class Harm:
+    def __reduce__(self):
+        return (exec, ("import pathlib; pathlib.Path('harmed').touch()",))
+
+
+def test_a_bin_may_hold_tensors_and_nothing_else(folders, tiny, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = copy(folders["Bert"], tmp_path)
+    (folder / "model.safetensors").unlink()
+    torch.save(tiny["Bert"].model.state_dict(), folder / "pytorch_model.bin")
+    assert Encoder.load(folder).encode([["bank"]])[0] == pytest.approx(tiny["Bert"].encode([["bank"]])[0], abs=1e-6)
+    (folder / "pytorch_model.bin").write_bytes(pickle.dumps({"embeddings": Harm()}))
+    with pytest.raises(data.DataError, match="holds no encoder"):
+        Encoder.load(folder)
+    torch.save({"embeddings": Harm()}, folder / "pytorch_model.bin")
+    with pytest.raises(data.DataError, match="holds no encoder"):
+        Encoder.load(folder)
+    assert not (tmp_path / "harmed").exists()
+
+
+def test_code_beside_the_weights_is_not_run(folders, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = copy(folders["Bert"], tmp_path)
+    code = {"model_type": "own", "auto_map": {"AutoConfig": "own.Config", "AutoModel": "own.Model"}}
+    (folder / "own.py").write_text("import pathlib; pathlib.Path('harmed').touch()")
+    (folder / "config.json").write_text(json.dumps(code))
+    with pytest.raises(data.DataError, match="holds no encoder"):
+        Encoder.load(folder)
+    assert not (tmp_path / "harmed").exists()
+
+
+def test_an_encoder_with_a_decoder_is_refused(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "t5", "is_encoder_decoder": True}))
+    with pytest.raises(data.DataError, match="an encoder and a decoder"):
+        Encoder.load(tmp_path)
+
+
+def test_a_tokeniser_that_transformers_cannot_read_is_not_taken_for_an_empty_one(folders, tmp_path):
+    folder = copy(folders["Camembert"], tmp_path)
+    (folder / "tokenizer.json").unlink()
+    (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "CamembertTokenizer"}))
+    with pytest.raises(data.DataError, match="pip install sentencepiece protobuf"):
+        Encoder.load(folder)
+
+
+def test_an_empty_folder(tmp_path):
+    with pytest.raises(data.DataError, match="holds no encoder"):
+        Encoder.load(tmp_path)
+
+
+# ------------------------------------------------------------------------------------------------------------- the hub
+@pytest.mark.parametrize("name", ["/no/such/folder", "a/b/c", "no such name"])
+def test_a_name_that_is_none(name):
+    with pytest.raises(data.DataError, match="is no folder, and no name"):
+        Encoder.load(name)
+
+
+def test_without_a_network_the_ways_out_are_named():
+    with pytest.raises(data.DownloadError) as caught:
+        Encoder.load("bert-base-uncased")
+    message = str(caught.value)
+    assert len(message.splitlines()) < 8
+    for way in ('Encoder.load("minilm")', "https://huggingface.co/bert-base-uncased", "HF_HOME", "HF_HUB_OFFLINE"):
+        assert way in message
+
+
+@pytest.fixture
+def hub(folders, monkeypatch, tmp_path):
+    """A hub on this machine with one model, `own/tiny`; what was asked of it."""
+    folder, asked = folders["Bert"], []
+    commit = "1" * 40
+    model = {"id": "own/tiny", "sha": commit}
+    names = [*(file.name for file in folder.iterdir()), "pytorch_model.bin", "tf_model.h5", "onnx/model.safetensors"]
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_HEAD(self):
+            self.do_GET()
+
+        def do_GET(self):
+            asked.append(self.path)
+            if self.path.startswith("/api/models/own/tiny/tree"):
+                files = [{"type": "file", "path": name, "size": 0, "oid": "0"} for name in names]
+                self.answer(json.dumps(files).encode(), "application/json")
+            elif self.path.startswith("/api/models/own/tiny"):
+                files = [{"rfilename": name} for name in names]
+                self.answer(json.dumps(model | {"siblings": files}).encode(), "application/json")
+            elif self.path.startswith("/own/tiny/resolve/") and (path := folder / self.path.split("/")[-1]).is_file():
+                self.answer(path.read_bytes(), "application/octet-stream")
+            else:
+                self.send_response(404)
+                self.send_header("X-Error-Code", "RepoNotFound")
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+        def answer(self, body: bytes, kind: str):
+            self.send_response(200)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(body)))
+            self.send_header("ETag", f'"{abs(hash(body)):x}"')
+            self.send_header("X-Repo-Commit", commit)
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(body)
+
+        def log_message(self, *args):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    address = f"http://127.0.0.1:{server.server_port}"
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "ENDPOINT", address)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/resolve/{revision}/{filename}")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    yield asked, server
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_model_of_the_hub_is_downloaded_once_in_one_format(hub, tiny):
+    asked, server = hub
+    encoder = Encoder.load("own/tiny")
+    assert encoder.encode([["bank"]])[0] == pytest.approx(tiny["Bert"].encode([["bank"]])[0], abs=1e-6)
+    assert any("model.safetensors" in path for path in asked)
+    assert not any(part in path for path in asked for part in ("pytorch_model", "tf_model", "onnx"))
+    server.shutdown()
+    server.server_close()
+    assert Encoder.load("own/tiny").name == "own/tiny"  # from the cache
+
+
+def test_a_model_that_the_hub_has_not(hub):
+    with pytest.raises(data.DataError, match="has no model 'own/other'"):
+        Encoder.load("own/other")
+
+
+def test_a_bin_is_downloaded_where_there_is_nothing_better():
+    files = ["config.json", "pytorch_model.bin", "tf_model.h5", "sentencepiece.bpe.model", "onnx/model.safetensors"]
+    assert contextual._needed(files) == ["pytorch_model.bin", "config.json", "sentencepiece.bpe.model"]
+
+
+# ------------------------------------------------------------------------------------------------------ telling senses
+def leave_one_out(vectors, senses) -> float:
+    """Leave-one-out nearest neighbour, spelled out."""
+    right = 0
+    for i, vector in enumerate(vectors):
+        cosines = [
+            -2 if i == j else vector @ other / np.linalg.norm(vector) / np.linalg.norm(other)
+            for j, other in enumerate(vectors)
+        ]
+        right += senses[int(np.argmax(cosines))] == senses[i]
+    return right / len(vectors)
+
+
+def test_separation_is_that_of_nearest_neighbours():
+    rng = np.random.default_rng(0)
+    senses, groups = np.array(list("aabbabcc") * 2), np.array(["x"] * 8 + ["y"] * 8)
+    vectors = rng.normal(size=(16, 3, 5)) + np.eye(5)[[ord(sense) - 97 for sense in senses]][:, None] * [[0], [1], [9]]
+    table = sense_separation(vectors, senses, groups)
+    assert table.word.tolist() == list("xxxyyy") and table.layer.tolist() == [0, 1, 2] * 2
+    for row in table.itertuples():
+        own = groups == row.word
+        assert row.accuracy == pytest.approx(leave_one_out(vectors[own, row.layer], senses[own]))
+    assert table.chance.to_numpy() == pytest.approx(np.full(6, (3 * 2 + 3 * 2 + 2 * 1) / (8 * 7)))
+    assert table.query("layer == 2").accuracy.tolist() == [1, 1]
+    assert (table.query("layer == 2").margin > 0.5).all() and (table.query("layer == 2").silhouette > 0.5).all()
+
+
+def test_margin_and_silhouette_by_hand():
+    vectors = np.array([[1, 0], [1, 0], [0, 2], [0, 1]], float)
+    row = sense_separation(vectors, list("aabb"), ["w"] * 4).iloc[0]
+    assert (row.accuracy, row.chance, row.margin, row.silhouette) == pytest.approx((1, 1 / 3, 1, 1))
+    row = sense_separation(vectors, list("abab"), ["w"] * 4).iloc[0]
+    assert (row.accuracy, row.margin, row.silhouette) == pytest.approx((0, -0.5, -0.5))
+
+
+@given(
+    sizes=st.lists(st.integers(2, 6), min_size=2, max_size=4),
+    vector=st.lists(st.floats(-5, 5, width=32), min_size=3, max_size=3),
+    centre=st.booleans(),
+)
+def test_one_static_vector_separates_exactly_as_chance(sizes, vector, centre):
+    senses = np.repeat(np.arange(len(sizes)), sizes)
+    vectors = np.tile(np.array(vector, np.float32), (len(senses), 1, 1))
+    row = sense_separation(vectors, senses, ["w"] * len(senses), centre=centre).iloc[0]
+    assert row.accuracy == pytest.approx(row.chance, abs=1e-12)
+    assert row.chance == pytest.approx(sum(n * (n - 1) for n in sizes) / len(senses) / (len(senses) - 1))
+    assert row.margin == pytest.approx(0, abs=1e-9) and row.silhouette == pytest.approx(0, abs=1e-9)
+
+
+def test_chance_is_what_random_senses_reach():
+    rng = np.random.default_rng(0)
+    vectors, senses = rng.normal(size=(12, 1, 4)), np.repeat(["a", "b"], [4, 8])
+    tables = [sense_separation(vectors, rng.permutation(senses), ["w"] * 12) for _ in range(100)]
+    assert np.mean([table.accuracy[0] for table in tables]) == pytest.approx(tables[0].chance[0], abs=0.05)
+
+
+def test_centring_takes_out_what_all_share():
+    rng = np.random.default_rng(0)
+    senses = np.repeat([0, 1], 8)
+    vectors = rng.normal(size=(16, 1, 6)) + np.eye(6)[senses][:, None] * 2
+    shifted = vectors + 100 * np.ones(6)
+    plain, centred = (sense_separation(shifted, senses, ["w"] * 16, centre=centre).iloc[0] for centre in (False, True))
+    assert plain.margin < 0.01 < 0.3 < centred.margin
+    assert centred.margin == pytest.approx(
+        sense_separation(vectors, senses, ["w"] * 16, centre=True).margin[0], abs=1e-9
+    )
+
+
+def test_the_curve_averages_words_and_knows_what_is_chance():
+    rng = np.random.default_rng(0)
+    senses, groups = np.tile(np.repeat(["a", "b"], 6), 4), np.repeat(list("wxyz"), 12)
+    vectors = rng.normal(size=(48, 3, 8))
+    vectors[:, 0] = 1.0  # a static vector
+    vectors[:, 2, 0] += np.where(senses == "a", 6, -6)
+    table = sense_separation(vectors, senses, groups)
+    curve = sense_curve(vectors, senses, groups, permutations=300)
+    assert curve.layer.tolist() == [0, 1, 2]
+    assert curve.accuracy.to_numpy() == pytest.approx(table.groupby("layer").accuracy.mean().to_numpy())
+    assert curve.p[0] == 1 and curve.p[1] > 0.02 and curve.p[2] == pytest.approx(1 / 301)
+    assert ((curve.low <= curve.accuracy) & (curve.accuracy <= curve.high)).all()
+    assert curve.low[0] == pytest.approx(curve.high[0])
+    pd.testing.assert_frame_equal(curve, sense_curve(vectors, senses, groups, permutations=300))
+
+
+@pytest.mark.parametrize(
+    ("vectors", "senses", "message"),
+    [
+        (np.ones((4, 1, 2)), list("aaab"), "two sentences of each"),
+        (np.ones((4, 1, 2)), list("aaaa"), "'w' needs two senses"),
+        (np.ones((3, 1, 2)), list("aabb"), "3 vectors, 4 senses and 4 words"),
+        (np.full((4, 1, 2), np.nan), list("aabb"), "vector 0 is not finite"),
+        (np.ones(4), list("aabb"), r"not \(4,\)"),
+    ],
+)
+def test_senses_that_cannot_be_compared(vectors, senses, message):
+    with pytest.raises(ValueError, match=message):
+        sense_curve(vectors, senses, ["w"] * 4)
+
+
+def test_anisotropy_is_the_mean_cosine_of_pairs():
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(9, 2, 5))
+    vectors[:, 1] += 3
+    unit = vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+    pairs = [unit[i] * unit[j] for i in range(9) for j in range(9) if i != j]
+    assert anisotropy(vectors) == pytest.approx(np.mean(pairs, axis=0).sum(-1))
+    assert anisotropy(np.ones((3, 1, 4))) == pytest.approx([1])
+    with pytest.raises(ValueError, match="two vectors"):
+        anisotropy(np.ones((1, 1, 4)))
+
+
+# ----------------------------------------------------------------------------------------------------- context averages
+VECTORS = {word: np.array(vector, np.float32) for word, vector in {"ตัก": (1, 0), "น้ำ": (0, 1), "ขัน": (9, 9)}.items()}
+BOWL = ["ใช้", "ขัน", "ตัก", "น้ำ", "น้ำ"]
+
+
+def test_a_context_is_the_mean_of_the_words_around():
+    means = context_average(VECTORS, [BOWL, BOWL], [1, 3])
+    assert means.dtype == np.float32
+    assert means == pytest.approx(np.array([[1 / 3, 2 / 3], [10 / 3, 10 / 3]]))
+    assert context_average(VECTORS, [BOWL], [1], window=1) == pytest.approx(np.array([[1, 0]]))
+
+
+def test_a_context_without_known_words_is_zero():
+    assert context_average(VECTORS, [BOWL, ["ไก่", "ขัน"]], [1, 1])[1].tolist() == [0, 0]
+    with pytest.raises(ValueError, match="no word of any context has a vector"):
+        context_average(VECTORS, [["ไก่", "ขัน"]], [1])
+
+
+def test_frequent_words_weigh_less():
+    [mean] = context_average(VECTORS, [BOWL], [1], counts={"น้ำ": 1, "ตัก": 999}, smooth=0.001)
+    rare, frequent = 0.001 / 0.002, 0.001 / 1.0
+    assert mean == pytest.approx(np.array([frequent, 2 * rare]) / (frequent + 2 * rare), rel=1e-6)
+
+
+def test_vectors_may_be_anything_that_is_asked_for_words():
+    class Table:
+        def __contains__(self, word):
+            return word in VECTORS
+
+        def __getitem__(self, word):
+            return VECTORS[word]
+
+    expected = context_average(VECTORS, [BOWL], [1])
+    assert context_average(Table(), [BOWL], [1]) == pytest.approx(expected)
+    assert context_average(VECTORS.__getitem__, [BOWL], [1]) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("place", [-1, 5])
+def test_a_place_is_in_its_sentence(place):
+    with pytest.raises(ValueError, match=f"sentence 0 has 5 words, so no word {place}"):
+        context_average(VECTORS, [BOWL], [place])
+    with pytest.raises(ValueError, match="1 sentences, but 2 places"):
+        context_average(VECTORS, [BOWL], [1, 1])
