@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 import fasttext
 import numpy as np
 import pytest
-from gensim.models import KeyedVectors
 
 from tlcourse import data
 from tlcourse.word2vec import published
@@ -29,12 +28,10 @@ def text(*, header: bool) -> bytes:
     return ("\n".join(lines) + "\n").encode()
 
 
-def binary(tmp_path) -> bytes:
+def binary() -> bytes:
     """word2vec's binary format as gensim writes it, which is how thai2fit and Google News are published."""
-    vectors = KeyedVectors(MATRIX.shape[1])
-    vectors.add_vectors(WORDS, MATRIX)
-    vectors.save_word2vec_format(tmp_path / "gensim.bin", binary=True)
-    return (tmp_path / "gensim.bin").read_bytes()
+    rows = (word.encode() + b" " + row.tobytes() for word, row in zip(WORDS, MATRIX, strict=True))
+    return b"%d %d\n" % MATRIX.shape + b"".join(rows)
 
 
 def zipped(members: dict[str, bytes]) -> bytes:
@@ -141,9 +138,9 @@ class TestFormats:
         assert left_in(kept) == {"v"}  # not the download as well
 
     @pytest.mark.parametrize("packed", [True, False])
-    def test_binary_as_google_news_and_thai2fit(self, site, kept, monkeypatch, tmp_path, packed):
-        raw = binary(tmp_path)
-        table = site.publish("v.gz", gzip.compress(raw)) if packed else site.publish("v.bin", raw, checksum=False)
+    def test_binary_as_google_news_and_thai2fit(self, site, kept, monkeypatch, packed):
+        raw = gzip.compress(binary()) if packed else binary()
+        table = site.publish("v.gz" if packed else "v.bin", raw, checksum=packed)
         self.holds_all(load(table, monkeypatch))
 
     def test_a_member_of_a_zip_without_a_header_as_glove(self, site, kept, monkeypatch):
@@ -262,7 +259,10 @@ class TestRefused:
         assert left_in(kept) == set()
 
     def refused(self, table, why, kept):
-        with pytest.raises(VectorsError, match=rf"does not hold the published vectors of v: .*{why}.*Delete it"):
+        """The message is of the published file, not of the one it was unpacked to."""
+        with pytest.raises(
+            VectorsError, match=rf"does not hold the published vectors of v: {why}(.*[^.])?\. Delete it"
+        ):
             published.fetch("v", table=table)
         assert left_in(kept) == {table["v"].file}  # the download, and nothing half done
 
@@ -275,11 +275,11 @@ class TestRefused:
         bomb = bytes(5_000_000)
         raw = gzip.compress(bomb) if packed == "gz" else zipped({"v.txt": bomb})
         table = site.publish(f"v.{packed}", raw, member="v.txt")
-        why = "unpacks to more than 10,000 bytes" if packed == "gz" else "claims to have 5,000,000 bytes"
+        why = "it unpacks to more than 10,000 bytes" if packed == "gz" else r"its v\.txt claims to have 5,000,000"
         self.refused(table, why, kept)
 
     @pytest.mark.parametrize(
-        "claimed, why", [(10, "the archive is damaged .*CRC"), (900_000, r"v\.txt claims to have 900,000 bytes")]
+        "claimed, why", [(10, "the archive is damaged .*CRC"), (900_000, r"its v\.txt claims to have 900,000 bytes")]
     )
     def test_a_zip_whose_header_lies(self, site, kept, claimed, why):
         honest = text(header=False)
@@ -313,14 +313,11 @@ class TestRefused:
         self.refused(site.publish(file, raw[: len(raw) // 2], member="v.txt"), "the archive is damaged", kept)
 
     def test_vectors_cut_short(self, site, kept):
-        raw = gzip.compress(text(header=True)[:-50])
-        self.refused(site.publish("v.vec.gz", raw, checksum=False), "", kept)
-        with pytest.raises(VectorsError) as error:
-            published.fetch("v", table=site.publish("v.vec.gz", raw, checksum=False))
-        assert ".converting" not in str(error.value) and ".." not in str(error.value)
+        table = site.publish("v.gz", gzip.compress(binary()[:-50]), checksum=False)
+        self.refused(table, "it (claims|is cut short)", kept)
 
     def test_no_vectors_at_all(self, site, kept):
-        self.refused(site.publish("v.bin", b"<html>Not here any more</html>", checksum=False), "", kept)
+        self.refused(site.publish("v.bin", b"<html>Not here any more</html>", checksum=False), "it holds no word", kept)
 
 
 # --------------------------------------------------------------------------------------------------------- the table

@@ -150,10 +150,12 @@ def fetch(name: str, *, table: Mapping[str, Vectors] | None = None) -> Path:
     entry = info(name, table=table)
     kept = cache_folder() / "vectors"
     folder = kept / name
+    if folder.is_dir():
+        return folder
     try:
         kept.mkdir(parents=True, exist_ok=True)
         with FileLock(kept / f".{entry.file}.lock"):  # of the file: names that share it download it once
-            if not folder.is_dir():
+            if not folder.is_dir():  # another process may have made it meanwhile
                 file = published_file(name, entry.address, n_bytes=entry.bytes, checksum=entry.checksum, folder=kept)
                 _convert(entry, file, folder)
                 if not entry.member:
@@ -225,7 +227,7 @@ def _convert(entry: Vectors, file: Path, folder: Path) -> None:
             raise ValueError(f"they have {dim} dimensions, not {entry.dim}")
         whole.rename(folder)
     except ValueError as error:
-        reason = str(error).replace(str(scratch / "unpacked"), "it").rstrip(".")
+        reason = str(error).replace(str(scratch / "unpacked"), "it").replace(str(file), "it").rstrip(".")
         raise formats.VectorsError(
             f"{file} does not hold the published vectors of {entry.name}: {reason}. Delete it to download it again."
         ) from error
