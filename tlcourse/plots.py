@@ -600,12 +600,16 @@ def training_map(
     return list(axes[: len(frames)])
 
 
-def map_limits(points: np.ndarray) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Limits of x and y that hold all points (..., 2), with room at the border for labels, and no narrow strip."""
+def map_limits(points: np.ndarray, *, room: float = 0.12) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Limits of x and y that hold all points (..., 2), and are no narrow strip.
+
+    Args:
+        room: for labels, on each side, as a share of the longer one.
+    """
     points = np.reshape(points, (-1, 2))
     low, high = points.min(axis=0), points.max(axis=0)
     longer = max(*(high - low), 1e-9)
-    half = np.maximum(high - low, 0.65 * longer) / 2 + 0.12 * longer
+    half = np.maximum(high - low, 0.65 * longer) / 2 + room * longer
     (left, bottom), (right, top) = (low + high) / 2 - half, (low + high) / 2 + half
     return (float(left), float(right)), (float(bottom), float(top))
 
@@ -711,7 +715,7 @@ def parallelogram(points: pd.DataFrame, *, target: Sequence[float], ax: Axes | N
     for start, end, style in ((xy[0], xy[1], "-"), (xy[2], target, "--")):
         arrow = {"arrowstyle": "-|>", "linewidth": 2.5, "color": GREY, "linestyle": style, "shrinkA": 6, "shrinkB": 8}
         ax.annotate("", end, xytext=start, arrowprops=arrow)
-    x, y = map_limits(np.vstack([xy, target]))
+    x, y = map_limits(np.vstack([xy, target]), room=0.25)
     ax.set(xlim=x, ylim=y)
     _without_scale(ax)
     ax.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), markerscale=0.7)
@@ -814,7 +818,7 @@ def sense_curve(frame: pd.DataFrame, *, score: str, chance: float | None = None,
     ax.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
     ends = by_word.ffill().iloc[-1].sort_values()
     bottom, top = ax.get_ylim()
-    heights = _spread(ends.to_numpy(), gap=0.06 * (top - bottom))
+    heights = _spread(ends.to_numpy(), gap=0.07 * (top - bottom))
     heights -= max(heights.max() - top, 0)
     for (word, end), height in zip(ends.items(), heights, strict=True):
         ax.annotate(

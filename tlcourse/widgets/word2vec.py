@@ -81,7 +81,8 @@ def _turn(points: np.ndarray, onto: np.ndarray) -> np.ndarray:
 
 def _plane(vectors: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     """What takes vectors (N, D) to the plane in which these ones vary most, (N, 2)."""
-    pca = PCA(n_components=min(2, *vectors.shape), svd_solver="full").fit(vectors)
+    with np.errstate(invalid="ignore"):  # one vector has no variance
+        pca = PCA(n_components=min(2, *vectors.shape), svd_solver="full").fit(vectors)
     missing = 2 - pca.n_components_  # one vector, or one dimension
     return lambda others: np.pad((others - pca.mean_) @ pca.components_.T, ((0, 0), (0, missing)))
 
@@ -511,7 +512,9 @@ def window_explorer(
     if len(tokens) < 2 or len(frequency) < 2:
         raise ValueError("pairs need a sentence of two words and counts of two different words, or more")
     frequency /= frequency.sum()
-    ranks = np.unique(np.geomspace(1, len(frequency), min(shown, len(frequency))).round().astype(int)) - 1
+    ranks = np.arange(len(frequency))
+    if len(frequency) > shown:
+        ranks = np.unique(np.geomspace(1, len(frequency), shown).astype(int)) - 1
 
     def draw(centre: int, window: int, power: float, presses: int):
         noise = frequency**power / (frequency**power).sum()
