@@ -45,6 +45,7 @@ FASTTEXT_ARGS = "<12id"  # dim ws epoch minCount neg wordNgrams loss model bucke
 FASTTEXT_LOSSES = {"hierarchical softmax": 1, "negative sampling": 2}
 FASTTEXT_MODELS = {"cbow": 1, "skipgram": 2}
 SUPERVISED = 3
+LONGEST_NGRAM = 50  # characters; more is damage
 
 
 class VectorsError(ValueError):
@@ -464,7 +465,7 @@ def _text_batches(reader: _Reader, dim: int, number: int) -> Iterator[tuple[list
     while more:
         more = reader.fill()
         end = reader.buffer.rfind(b"\n") + 1 if more else len(reader.buffer)
-        if more and len(reader.buffer) - end > 2 * CHUNK:
+        if more and len(reader.buffer) - end > CHUNK:
             reader.fail(f"is damaged or of another kind: after line {number:,} there is one of megabytes")
         words, numbers, lines = [], [], []
         for n, line in enumerate(reader.take(end).split(b"\n"), start=number):
@@ -494,15 +495,16 @@ def _numbers(lines: list[bytes], dim: int) -> np.ndarray | None:
     if any(line.count(b" ") != dim - 1 for line in lines):
         return None
     try:
-        rows = pd.read_csv(
-            io.BytesIO(b"\n".join(lines)),
-            sep=" ",
-            lineterminator="\n",
-            header=None,
-            dtype=np.float32,
-            na_filter=False,
-            quoting=csv.QUOTE_NONE,
-        ).to_numpy()
+        with np.errstate(over="ignore"):  # beyond float32 is infinite, which is found later
+            rows = pd.read_csv(
+                io.BytesIO(b"\n".join(lines)),
+                sep=" ",
+                lineterminator="\n",
+                header=None,
+                dtype=np.float32,
+                na_filter=False,
+                quoting=csv.QUOTE_NONE,
+            ).to_numpy()
     except ValueError:
         return None
     return rows if rows.shape == (len(lines), dim) else None
@@ -539,7 +541,13 @@ def _is_fasttext(head: bytes) -> bool:
     if len(head) < struct.calcsize(FASTTEXT_ARGS):
         return False
     dim, *_, loss, model, _, _, max_n, _, sample = struct.unpack_from(FASTTEXT_ARGS, head)
-    return 0 < dim < 1 << 16 and 1 <= loss <= 3 and 1 <= model <= SUPERVISED and 0 <= max_n < 256 and 0 <= sample <= 1
+    return (
+        0 < dim < 1 << 16
+        and 1 <= loss <= 3
+        and 1 <= model <= SUPERVISED
+        and 0 <= max_n <= LONGEST_NGRAM
+        and 0 <= sample <= 1
+    )
 
 
 def _read_fasttext(reader: _Reader) -> SubwordVectors:
@@ -549,6 +557,8 @@ def _read_fasttext(reader: _Reader) -> SubwordVectors:
     if version > FASTTEXT_VERSION:
         reader.fail(f"is of fastText's format {version}; up to {FASTTEXT_VERSION} can be read: write it as .vec")
     dim, *_, model, buckets, min_n, max_n, _, _ = reader.unpack(FASTTEXT_ARGS)
+    if max_n > LONGEST_NGRAM:
+        reader.fail(f"is damaged: it claims n-grams of up to {max_n:,} characters. Copy it again.")
     if model == SUPERVISED and version < FASTTEXT_VERSION:
         max_n = 0  # they had none, whatever the settings say
     n_all, n_words, n_labels, _ = reader.unpack("<3iq")

@@ -79,8 +79,8 @@ def _hash_all(words: Sequence[str], min_n: int, max_n: int, buckets: int) -> tup
     All words stand in one array of T characters. The hash of the n characters from each position on is that of the
     n - 1 characters with one more hashed in: a few passes over the array in place of a loop over n-grams.
     """
-    min_n = max(1, min_n)
     lengths = np.array([len(word) + 2 for word in words])  # with < and >
+    min_n, max_n = max(1, min_n), min(max_n, int(lengths.max()))
     if not buckets or max_n < min_n:
         return np.empty(0, dtype=np.int64), np.zeros(len(words), dtype=np.int64)
     text = "".join(f"<{word}>" for word in words)
