@@ -10,7 +10,6 @@ from torch.nn import functional as F
 
 from tlcourse import data, ulmfit
 from tlcourse.text import BOS, Vocab
-from tlcourse.ulmfit import general
 
 SMALL = dataclasses.replace(ulmfit.GENERAL["smoke"], characters=20_000, max_vocab=800)
 
@@ -26,10 +25,6 @@ def test_offline_there_is_wikipedia_and_orchid(texts):
     assert any(text.startswith("จังหวัดเชียงใหม่\n") for text in texts["wikipedia"])
 
 
-def test_an_article_that_stands_twice_is_read_once():
-    assert len(general.wikipedia_texts()) == len(set(general.wikipedia_texts())) >= 44
-
-
 def test_a_set_that_cannot_be_had_is_left_out_and_named(capsys, monkeypatch):
     def refuse(name, **options):
         if name == "thaigov":
@@ -41,12 +36,6 @@ def test_a_set_that_cannot_be_had_is_left_out_and_named(capsys, monkeypatch):
     found = ulmfit.general_texts(dataclasses.replace(SMALL, sources=("thaigov",)))
     assert list(found) == ["wikipedia", "orchid"]
     assert "without thaigov" in capsys.readouterr().out
-
-
-def test_up_to_takes_the_text_that_crosses_the_limit():
-    assert general.up_to(["aaa", "bb", "c", "d"], 4) == ["aaa", "bb"]
-    assert general.up_to(["aaa", "bb"], 100) == ["aaa", "bb"]
-    assert general.up_to([], 10) == []
 
 
 def test_the_backbone_is_trained_once_and_knows_words_of_the_task(texts, tmp_path, monkeypatch, capsys):

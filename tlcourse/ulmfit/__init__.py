@@ -8,6 +8,7 @@ The three stages of Howard and Ruder (2018), «Universal Language Model Fine-tun
 """
 
 import tlcourse.training  # noqa: F401, first: it silences a warning of fastai's
+from tlcourse.data.general import mini_dump
 from tlcourse.ulmfit.backbone import VocabularyReport, load_backbone, map_vocabulary, save_backbone
 from tlcourse.ulmfit.general import (
     GENERAL,
@@ -16,7 +17,6 @@ from tlcourse.ulmfit.general import (
     general_backbone,
     general_corpus,
     general_texts,
-    mini_dump,
     race,
     tokens_per_second,
 )

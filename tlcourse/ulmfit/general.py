@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 
 from tlcourse import data, profile
-from tlcourse.data import wikipedia
+from tlcourse.data.general import texts_at_hand, up_to, wikipedia_texts
 from tlcourse.text import LMBatches, Vocab
 from tlcourse.text.corpus import Corpus, build_corpus
 from tlcourse.training import perplexity
@@ -78,36 +78,10 @@ GENERAL = {
 
 
 # ---------------------------------------------------------------------------------------------------- the text
-def mini_dump() -> Path:
-    """A small Thai MediaWiki export that ships with the course: the format of the real dumps, texts of our own."""
-    return data.shipped() / "wikipedia" / "thwiki-mini-pages-articles.xml"
-
-
-def wikipedia_texts() -> list[str]:
-    """Articles, title first: of Thai Wikipedia where it was extracted, else of the dump that ships with the course."""
-    extracted = wikipedia.default_folder("th") / "articles"
-    if (extracted / "articles.json").exists():
-        return [f"{row['title']}\n{row['text']}" for row in wikipedia.read_articles(extracted)]
-    articles = (page for page in wikipedia.pages(mini_dump()) if page.namespace == 0 and not page.redirect)
-    texts = (f"{page.title}\n{wikipedia.plain_text(page.wikitext, language='th')}" for page in articles)
-    return list(dict.fromkeys(texts))
-
-
 def general_texts(sizes: GeneralSizes) -> dict[str, list[str]]:
     """General Thai by its source: Wikipedia, ORCHID, and those of ``sizes.sources`` that can be had."""
-    texts = {"wikipedia": wikipedia_texts(), "orchid": data.load("orchid").texts()}
-    for name in sizes.sources:
-        try:
-            texts[name] = data.load(name).texts()
-        except data.DownloadError as error:
-            print(f"Going on without {name}. {error}")
-    return {name: up_to(some, sizes.characters) for name, some in texts.items()}
-
-
-def up_to(texts: Sequence[str], characters: int) -> list[str]:
-    """The first texts, as many as begin within so many characters."""
-    ends = np.cumsum([len(text) for text in texts])
-    return list(texts[: int(np.searchsorted(ends, characters)) + 1])
+    texts = {"wikipedia": up_to(wikipedia_texts(), sizes.characters)}
+    return texts | texts_at_hand(("orchid", *sizes.sources), characters=sizes.characters)
 
 
 def general_corpus(sizes: GeneralSizes, texts: Mapping[str, Sequence[str]] | None = None) -> Corpus:

@@ -1,1 +1,78 @@
-"""Word vectors: one vector a word."""
+"""Word vectors: one vector a word.
+
+Train them (:func:`train`: skip-gram, CBOW, fastText; :func:`train_glove`), keep them (:mod:`.formats`), take those of
+others (:mod:`.published`), ask them (:class:`WordVectors`) and judge them (:mod:`.evaluate`, :mod:`.classify`).
+"""
+
+from tlcourse.word2vec import published
+from tlcourse.word2vec.classify import binomial_interval, compare
+from tlcourse.word2vec.corpus import EncodedText, encode
+from tlcourse.word2vec.evaluate import (
+    analogies,
+    encode_like,
+    held_out_rank,
+    pair_cosines,
+    projections,
+    weat,
+    word_similarity,
+)
+from tlcourse.word2vec.formats import load, load_fasttext, save_binary, save_fasttext, save_text
+from tlcourse.word2vec.glove import GloVe, cooccurrences, train_glove
+from tlcourse.word2vec.lesson import (
+    SIZES,
+    Sizes,
+    english_sentences,
+    homework,
+    judge,
+    odd_ones_out,
+    places_of_words,
+    relatives,
+    thai_sentences,
+    train_models,
+)
+from tlcourse.word2vec.subword import ngrams
+from tlcourse.word2vec.train import Trained, Word2Vec, gradients, keep_probability, noise_distribution, train
+from tlcourse.word2vec.vectors import SubwordVectors, UnknownWord, WordVectors
+
+__all__ = [
+    "SIZES",
+    "EncodedText",
+    "GloVe",
+    "Sizes",
+    "SubwordVectors",
+    "Trained",
+    "UnknownWord",
+    "Word2Vec",
+    "WordVectors",
+    "analogies",
+    "binomial_interval",
+    "compare",
+    "cooccurrences",
+    "encode",
+    "encode_like",
+    "english_sentences",
+    "gradients",
+    "held_out_rank",
+    "homework",
+    "judge",
+    "keep_probability",
+    "load",
+    "load_fasttext",
+    "ngrams",
+    "noise_distribution",
+    "odd_ones_out",
+    "pair_cosines",
+    "places_of_words",
+    "projections",
+    "published",
+    "relatives",
+    "save_binary",
+    "save_fasttext",
+    "save_text",
+    "thai_sentences",
+    "train",
+    "train_glove",
+    "train_models",
+    "weat",
+    "word_similarity",
+]
