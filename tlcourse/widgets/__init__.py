@@ -10,20 +10,36 @@ from tlcourse.widgets.pretraining import connection_dropout, generator, nearest,
 from tlcourse.widgets.teaching import Question, exercise, hints, quiz
 from tlcourse.widgets.ulmfit import schedule_explorer, sentence_box, unfreezing_timeline
 from tlcourse.widgets.wikipedia import article_cleaner
+from tlcourse.widgets.word2vec import (
+    LiveMap,
+    analogy_calculator,
+    neighbours_explorer,
+    project,
+    sense_explorer,
+    training_map,
+    window_explorer,
+)
 
 __all__ = [
     "Demo",
+    "LiveMap",
     "Question",
+    "analogy_calculator",
     "article_cleaner",
     "connection_dropout",
     "exercise",
     "generator",
     "hints",
     "nearest",
+    "neighbours_explorer",
     "next_word",
+    "project",
     "quiz",
     "schedule_explorer",
     "segmentation",
+    "sense_explorer",
     "sentence_box",
+    "training_map",
     "unfreezing_timeline",
+    "window_explorer",
 ]

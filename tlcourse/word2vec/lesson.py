@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,7 +11,7 @@ import pandas as pd
 
 from tlcourse import data
 from tlcourse.data.general import texts_at_hand, up_to, wikipedia_texts
-from tlcourse.text import english_words, thai_words, tokenise
+from tlcourse.text import thai_words, tokenise
 from tlcourse.word2vec.classify import Recipe, compare
 from tlcourse.word2vec.corpus import EncodedText
 from tlcourse.word2vec.evaluate import analogies, encode_like, held_out_rank, word_similarity
@@ -81,21 +81,20 @@ SIZES = {
 
 
 # ---------------------------------------------------------------------------------------------------- the text
-def english_sentences(sizes: Sizes) -> list[list[str]]:
-    """English to learn from: the words of each line, in lower case."""
-    texts = texts_at_hand(sizes.english, characters=sizes.characters)
-    return lines_of_words(texts.values(), english_words)
+def english_texts(sizes: Sizes) -> dict[str, list[str]]:
+    """English to learn from, by its source."""
+    return texts_at_hand(sizes.english, characters=sizes.characters)
 
 
-def thai_sentences(sizes: Sizes) -> list[list[str]]:
-    """Thai to learn from: the words of each line."""
-    texts = texts_at_hand(sizes.thai, characters=sizes.characters)
-    return lines_of_words([up_to(wikipedia_texts(), sizes.characters), *texts.values()], thai_words)
+def thai_texts(sizes: Sizes) -> dict[str, list[str]]:
+    """Thai to learn from, by its source."""
+    texts = {"wikipedia": up_to(wikipedia_texts(), sizes.characters)}
+    return texts | texts_at_hand(sizes.thai, characters=sizes.characters)
 
 
-def lines_of_words(sources: Iterable[Sequence[str]], tokeniser: Callable[[str], list[str]]) -> list[list[str]]:
+def lines_of_words(texts: Mapping[str, Sequence[str]], tokeniser: Callable[[str], list[str]]) -> list[list[str]]:
     """Texts cut into lines, and lines into words; what has no letter or digit is left out, as are lines of one word."""
-    lines = [line for texts in sources for text in texts for line in text.splitlines() if line.strip()]
+    lines = [line for some in texts.values() for text in some for line in text.splitlines() if line.strip()]
     cut = tokenise(lines, tokeniser, progress=False)
     words = ([word for word in line if any(map(str.isalnum, word))] for line in cut)
     return [line for line in words if len(line) > 1]
@@ -164,7 +163,7 @@ def odd_ones_out(vectors: WordVectors, *, language: str) -> pd.DataFrame:
     Sets with an unknown word are left out.
     """
     table = data.load("word_sets").splits["odd_one_out"]
-    known = [all(word in vectors for word in words) for words in table.words]
+    known = np.array([all(word in vectors for word in words) for words in table.words])
     table = table.loc[(table.language == language) & known, ["words", "odd"]]
     answers = [vectors.odd_one_out(words) for words in table.words]
     return table.assign(answer=answers, found=np.array(answers, dtype=object) == table.odd.to_numpy(dtype=object))

@@ -254,7 +254,7 @@ class WholeWords:
 
     def __call__(self, ids: Tensor) -> Tensor:
         """Vectors of the words, (..., D)."""
-        return self.table[ids]
+        return F.embedding(ids, self.table)
 
     def update(self, ids: Tensor, gradient: Tensor, squares: Tensor, lr: float) -> None:
         """A step of SGD along the gradients (..., D); see :func:`descend`."""
@@ -284,7 +284,7 @@ class Subwords:
         different, places = ids.unique(return_inverse=True)
         rows, bag = self.parts(different)
         starts = torch.searchsorted(bag, torch.arange(len(different), device=ids.device))
-        return F.embedding_bag(rows, self.table, starts, mode="mean")[places]
+        return F.embedding(places, F.embedding_bag(rows, self.table, starts, mode="mean"))
 
     def parts(self, ids: Tensor) -> tuple[Tensor, Tensor]:
         """The rows of words one after the other, and which word of ``ids`` each is a part of."""
@@ -365,10 +365,10 @@ class Training:
             hidden, targets = (mask / size.clamp(min=1)[..., None]) @ self.inputs(near), centres
             weights = torch.diag_embed((size > 0).float())  # (B, C, C)
         rows, yes, both = self.objective(targets, weights)
-        outputs = self.objective.table[rows]  # (B, K, D)
+        outputs = F.embedding(rows, self.objective.table)  # (B, K, D)
         scores, d_hidden, d_outputs = gradients(hidden, outputs, yes, both)
-        squares_hidden = both @ outputs.square().sum(2, keepdim=True)  # (B, C, 1)
-        squares_outputs = both.transpose(1, 2) @ hidden.square().sum(2, keepdim=True)  # (B, K, 1)
+        squares_hidden = both @ outputs.norm(dim=2, keepdim=True).square()  # (B, C, 1)
+        squares_outputs = both.transpose(1, 2) @ hidden.norm(dim=2, keepdim=True).square()  # (B, K, 1)
         descend(self.objective.table, rows, d_outputs, squares_outputs, lr)
         if self.recipe.model == "skipgram":
             self.inputs.update(centres, d_hidden, squares_hidden, lr)
