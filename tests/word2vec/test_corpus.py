@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tlcourse.word2vec.corpus import encode
+from tlcourse.word2vec.corpus import encode, encode_like
 
 SENTENCES = st.lists(st.lists(st.sampled_from(["ปลา", "แมว", "cat", "a", "b"]), max_size=8), min_size=1, max_size=8)
 
@@ -43,3 +43,23 @@ def test_the_most_frequent_words_are_kept():
 def test_a_text_is_cut_into_words_first():
     with pytest.raises(TypeError, match="tokeniser"):
         encode(["one sentence"])
+    with pytest.raises(TypeError, match="tokeniser"):
+        encode_like(encode([["a", "b"]], min_count=1), ["ab"])
+
+
+def test_further_sentences_are_numbered_alike():
+    text = encode([["a", "b", "c", "d", "a"]], min_count=1)
+    further = encode_like(text, [["a"], ["b", "unseen"], [], ["d", "c"]])
+    assert further.words == text.words and further.counts is text.counts
+    assert [text.words[i] for i in further.ids] == ["a", "b", "d", "c"]
+    assert further.starts.tolist() == [0, 1, 2, 2, 4]
+    assert (further.ids.dtype, further.starts.dtype) == (np.int32, np.int64)
+
+
+@given(SENTENCES)
+def test_the_same_text_again_is_the_same(sentences):
+    sentences = [["a", "b"], *sentences]
+    text = encode(sentences, min_count=1)
+    again = encode_like(text, iter(sentences))
+    np.testing.assert_array_equal(again.ids, text.ids)
+    np.testing.assert_array_equal(again.starts, text.starts)

@@ -171,7 +171,13 @@ class TestFormats:
 
     def test_a_table_of_words_is_no_fasttext_model(self, site, kept):
         table = site.publish("v.vec.gz", gzip.compress(text(header=True)), subwords=True)
-        with pytest.raises(VectorsError, match="not in the fastText format"):
+        with pytest.raises(VectorsError, match="of v: it is a table of words"):
+            published.fetch("v", table=table)
+
+    def test_nor_the_other_way_round(self, site, kept, model, tmp_path):
+        model.save_model(str(tmp_path / "m.bin"))
+        table = site.publish("v.bin", (tmp_path / "m.bin").read_bytes())
+        with pytest.raises(VectorsError, match="of v: it is a whole fastText model"):
             published.fetch("v", table=table)
 
     def test_only_the_most_frequent(self, site, kept, monkeypatch):

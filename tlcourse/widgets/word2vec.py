@@ -22,7 +22,7 @@ from tlcourse import plots
 from tlcourse.text import normalise
 from tlcourse.widgets.demo import Demo, live, png
 from tlcourse.word2vec.subword import ngrams
-from tlcourse.word2vec.vectors import UnknownWord, WordVectors
+from tlcourse.word2vec.vectors import UnknownWord, WordVectors, unit_vectors
 
 ANALOGIES = (
     ("man", "king", "woman"),
@@ -315,7 +315,7 @@ def analogy_calculator(
         score = "cosine with b − a + c" if method == "add" else "cos(x, b) · cos(x, c) / cos(x, a)"
         bars = answers.set_index("word")["score"]
         plots.word_bars(bars, xlabel=score, fmt="{:.2f}", grey=[] if exclude else question, ax=left)
-        units = np.stack([_unit(vectors[word]) for word in [*question, best]]).astype(np.float64)  # (4, D)
+        units = unit_vectors(np.stack([vectors[word] for word in [*question, best]]).astype(np.float64))  # (4, D)
         target = units[1] - units[0] + units[2]
         points = _plane(units)(np.vstack([units, target]))
         plots.parallelogram(_frame([*question, best], points[:4]), target=points[4], ax=right)
@@ -347,10 +347,6 @@ def _unknown(vectors: WordVectors, word: str) -> str | None:
     except UnknownWord as error:
         return str(error)
     return None
-
-
-def _unit(vector: np.ndarray) -> np.ndarray:
-    return vector / (np.linalg.norm(vector) or 1)
 
 
 # ------------------------------------------------------------------------------------------------- words of two senses
@@ -400,7 +396,7 @@ def sense_explorer(encoder: Occurrences, word: str, sentences: pd.DataFrame | Se
         except ValueError as error:  # a sentence that is too long for the encoder, a word cut in two
             return _notice("the encoder refuses"), "<br>".join([*lines, _red(str(error))]), state
         slider.max = len(maps) - 1
-        points, units = maps[layer], _units(vectors[:, layer])
+        points, units = maps[layer], unit_vectors(vectors[:, layer])
         cosines = units @ units.T  # (N, N)
         numbers = [str(i + 1) for i in range(len(found))]
         senses = state["senses"] if any(state["senses"]) else numbers
@@ -462,10 +458,6 @@ def _layer_maps(vectors: np.ndarray) -> np.ndarray:
         points = points / (np.sqrt((points**2).sum(axis=1).mean()) or 1)
         maps.append(align(points, maps[-1]) if maps else points)
     return np.stack(maps)
-
-
-def _units(vectors: np.ndarray) -> np.ndarray:
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
 
 
 def _within_and_between(cosines: np.ndarray, senses: Sequence[str]) -> str:

@@ -6,10 +6,9 @@ others (:mod:`.published`), ask them (:class:`WordVectors`) and judge them (:mod
 
 from tlcourse.word2vec import published
 from tlcourse.word2vec.classify import binomial_interval, compare
-from tlcourse.word2vec.corpus import EncodedText, encode
+from tlcourse.word2vec.corpus import EncodedText, encode, encode_like
 from tlcourse.word2vec.evaluate import (
     analogies,
-    encode_like,
     held_out_rank,
     pair_cosines,
     projections,
@@ -21,6 +20,7 @@ from tlcourse.word2vec.glove import GloVe, cooccurrences, train_glove
 from tlcourse.word2vec.lesson import (
     SIZES,
     Sizes,
+    agreement,
     english_texts,
     homework,
     judge,
@@ -45,6 +45,7 @@ __all__ = [
     "UnknownWord",
     "Word2Vec",
     "WordVectors",
+    "agreement",
     "analogies",
     "binomial_interval",
     "compare",

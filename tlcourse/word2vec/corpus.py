@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 
 import numpy as np
@@ -52,15 +52,27 @@ def encode(sentences: Iterable[Sequence[str]], *, min_count: int = 5, max_vocab:
             f"of {len(counted):,} different words {len(frequent)} occur {min_count} times or more; word vectors need "
             "two at least: give a longer text, or a smaller min_count"
         )
-    number = {word: i for i, (_, word) in enumerate(frequent)}
+    words = tuple(word for _, word in frequent)
+    ids, starts = _numbered(sentences, words)
+    return EncodedText(words, np.array([n for n, _ in frequent], dtype=np.int64), ids, starts)
+
+
+def encode_like(text: EncodedText, sentences: Iterable[Sequence[str]]) -> EncodedText:
+    """Further sentences in the words, and with the counts, of a text; other words are dropped, as rare ones are.
+
+    Raises:
+        TypeError: a sentence is a string, not a list of words.
+    """
+    ids, starts = _numbered(map(_words, sentences), text.words)
+    return replace(text, ids=ids, starts=starts)
+
+
+def _numbered(sentences: Iterable[Sequence[str]], words: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """The numbers of the known words in one row, (T,), and where each sentence begins in it, (S + 1,)."""
+    number = {word: i for i, word in enumerate(words)}
     known = [[number[word] for word in sentence if word in number] for sentence in sentences]
-    lengths = np.fromiter(map(len, known), dtype=np.int64, count=len(known))
-    return EncodedText(
-        words=tuple(number),
-        counts=np.array([n for n, _ in frequent], dtype=np.int64),
-        ids=np.fromiter(chain.from_iterable(known), dtype=np.int32, count=int(lengths.sum())),
-        starts=np.concatenate([[0], np.cumsum(lengths)]),
-    )
+    starts = np.cumsum([0, *map(len, known)], dtype=np.int64)
+    return np.fromiter(chain.from_iterable(known), dtype=np.int32, count=starts[-1]), starts
 
 
 def _words(sentence: Sequence[str]) -> Sequence[str]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from itertools import chain
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -12,7 +11,7 @@ import pandas as pd
 from scipy import stats
 
 from tlcourse.word2vec.corpus import EncodedText
-from tlcourse.word2vec.vectors import WordVectors
+from tlcourse.word2vec.vectors import WordVectors, unit_vectors
 
 MUL_EPSILON = 1e-3  # keeps 3CosMul from dividing by zero (Levy and Goldberg 2014)
 BLOCK = 1 << 21  # scores that are held at once, 8 MB
@@ -139,7 +138,7 @@ def analogies(
     rows = _rows(spellings, questions[["a", "b", "c", "d"]])  # (Q, 4)
     same = _rows(spellings, vectors.words[:most_frequent])  # (n,) words that differ in case have one number
     others = np.flatnonzero(same != np.arange(len(same)))  # all but the most frequent of such words
-    unit = _unit(vectors.matrix[:most_frequent])  # (n, D)
+    unit = unit_vectors(vectors.matrix[:most_frequent])  # (n, D)
     known = (rows >= 0).all(axis=1)
     right = np.zeros(len(rows), dtype=bool)
     asked = np.flatnonzero(known)
@@ -186,17 +185,6 @@ class HeldOut:
     places: int
 
 
-def encode_like(text: EncodedText, sentences: Iterable[Sequence[str]]) -> EncodedText:
-    """Further sentences in the words, and with the counts, of a text; other words are dropped, as rare ones are."""
-    number = {word: i for i, word in enumerate(text.words)}
-    known = [[number[word] for word in sentence if word in number] for sentence in sentences]
-    return replace(
-        text,
-        ids=np.fromiter(chain.from_iterable(known), dtype=np.int32),
-        starts=np.cumsum([0, *map(len, known)]),
-    )
-
-
 def held_out_rank(
     vectors: WordVectors,
     outputs: np.ndarray,
@@ -219,7 +207,7 @@ def held_out_rank(
     Args:
         vectors: of the training text's V words.
         outputs: (V, D), the objective's other matrix, in the order of the vectors' words.
-        text: from :func:`encode_like`, or the training text itself; its counts are those of the training.
+        text: from :func:`.corpus.encode_like`, or the training text itself; its counts are those of the training.
         window: words on either side; each counts the same.
         given: what a word is predicted from.
         noise: the power of the counts that negatives were drawn with; 0 ranks by outputs · vector alone.
@@ -283,7 +271,7 @@ def bias_direction(vectors: WordVectors, pairs: Iterable[tuple[str, str]]) -> np
     pairs = list(pairs)
     if not pairs:
         raise ValueError("a direction needs one pair of words at least")
-    unit = _unit(np.array([[vectors[a], vectors[b]] for a, b in pairs]))  # (P, 2, D)
+    unit = unit_vectors(np.array([[vectors[a], vectors[b]] for a, b in pairs]))  # (P, 2, D)
     centred = unit - unit.mean(axis=1, keepdims=True)
     _, _, components = np.linalg.svd(centred.reshape(2 * len(pairs), -1), full_matrices=False)
     direction = components[0]
@@ -306,7 +294,7 @@ def projections(vectors: WordVectors, words: Iterable[str], pairs: Iterable[tupl
 
     def projection(word: str) -> float:
         try:
-            return float(_unit(vectors[word]) @ direction)
+            return float(unit_vectors(vectors[word]) @ direction)
         except KeyError:
             return np.nan
 
@@ -354,7 +342,7 @@ def weat(
     if min(len(X), len(Y)) < 2 or min(len(A), len(B)) < 1:
         sizes = ", ".join(f"{name} {len(words)}" for name, words in zip("XYAB", (X, Y, A, B), strict=True))
         raise ValueError(f"X and Y need two words at least, A and B one; given are {sizes}")
-    x, y, a, b = (_unit(np.array([vectors[word] for word in words], dtype=float)) for words in (X, Y, A, B))
+    x, y, a, b = (unit_vectors(np.array([vectors[word] for word in words], dtype=float)) for words in (X, Y, A, B))
     lean = a.mean(axis=0) - b.mean(axis=0)  # (D,): a mean of cosines is a product with the mean
     x, y = x @ lean, y @ lean  # the association of each word
 
@@ -373,12 +361,6 @@ def _need(frame: pd.DataFrame, *columns: str) -> None:
         raise ValueError(f"no column {', '.join(missing)}; there are {', '.join(map(str, frame.columns))}")
 
 
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    """Vectors (…, D) brought to length 1; those of zeros stay."""
-    lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    return np.asarray(vectors / np.where(lengths > 0, lengths, 1))
-
-
 def _spellings(vectors: WordVectors, most_frequent: int | None) -> dict[str, int]:
     """The row of each word in capitals; of spellings that differ in case, the most frequent one's."""
     words = vectors.words[:most_frequent]
@@ -394,7 +376,7 @@ def _rows(numbers: dict[str, int], words: pd.DataFrame | Sequence[str], fold=str
 def _cosines(vectors: WordVectors, rows: np.ndarray) -> np.ndarray:
     """The cosine of the words of each pair (P, 2) of rows; NaN where a row is -1."""
     known = (rows >= 0).all(axis=1)
-    pairs = _unit(vectors.matrix[rows[known]])  # (K, 2, D)
+    pairs = unit_vectors(vectors.matrix[rows[known]])  # (K, 2, D)
     cosines = np.full(len(rows), np.nan)
     cosines[known] = (pairs[:, 0] * pairs[:, 1]).sum(axis=1)
     return cosines

@@ -4,10 +4,10 @@
   ``.vec`` has, and GloVe's has none.
 * *binary*: word2vec's ``.bin``, the same first line and then each word and its numbers as float32.
 * *fastText*: fastText's ``.bin``, a whole model with the rows of the n-grams, so that unseen words have vectors.
-* a *folder* of our own, for vectors larger than memory: a float32 ``.npy`` and the words, see :func:`to_memmap`.
+* a *folder* of our own, for vectors larger than memory: float32 ``.npy`` files and the words, see :func:`to_memmap`.
 
 The first three may be packed with gzip. What a file claims to hold is compared with its size before memory is asked
-for.
+for. Of a word that stands twice the first row is kept, as in gensim; a warning counts the others.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import json
 import re
 import struct
 import tempfile
@@ -31,7 +32,7 @@ from typing import BinaryIO, NoReturn
 import numpy as np
 import pandas as pd
 
-from tlcourse.word2vec.vectors import SubwordVectors, WordVectors, blocks
+from tlcourse.word2vec.vectors import MappedSubwordVectors, SubwordVectors, WordVectors, blocks
 
 CHUNK = 1 << 22  # bytes that are read at once
 GZIP_RATIO = 1032  # DEFLATE packs no better
@@ -47,6 +48,9 @@ FASTTEXT_MODELS = {"cbow": 1, "skipgram": 2}
 SUPERVISED = 3
 LONGEST_NGRAM = 50  # characters; more is damage
 
+WORDS, MATRIX = "words.txt", "matrix.npy"  # in a folder
+NGRAMS, LENGTHS = "ngrams.npy", "ngrams.json"  # beside them, of a fastText model
+
 
 class VectorsError(ValueError):
     """A file does not hold word vectors, or words cannot be written; the message names both."""
@@ -58,8 +62,8 @@ def load(path: str | Path) -> WordVectors:
 
     Raises:
         FileNotFoundError: there is no such file.
-        VectorsError: it is empty, damaged, cut short or of another kind, it claims more or less than it holds, a word
-            stands twice, or a number is not finite.
+        VectorsError: it is empty, damaged, cut short or of another kind, it claims more or less than it holds, or
+            a number is not finite.
     """
     return open_memmap(path) if Path(path).is_dir() else _load(path)
 
@@ -142,11 +146,17 @@ def save_fasttext(
             for.
 
     Raises:
-        VectorsError: as :func:`save_text`.
+        VectorsError: as :func:`save_text`; or the vectors have no ``inputs``, the rows that such a file keeps: those
+            of whole words, and those that stay on disk.
         ValueError: the outputs have another shape, or there is no such model or loss.
     """
     if model not in FASTTEXT_MODELS or loss not in FASTTEXT_LOSSES:
         raise ValueError(f"fastText has {', '.join(FASTTEXT_MODELS)}, with {' or '.join(FASTTEXT_LOSSES)}")
+    if not hasattr(vectors, "inputs"):
+        raise VectorsError(
+            f"{vectors!r} cannot be written to {path}: fastText's format holds the rows that vectors are composed of, "
+            "which these have not kept. Take the .bin that they came from, or save_text or save_binary."
+        )
     outputs = np.zeros(vectors.matrix.shape, dtype="<f4") if outputs is None else np.asarray(outputs, dtype="<f4")
     if outputs.shape != vectors.matrix.shape:
         raise ValueError(f"outputs have the shape {outputs.shape}, the vectors {vectors.matrix.shape}")
@@ -191,54 +201,77 @@ def _writing(path: str | Path, words: Iterable[str]) -> Iterator[BinaryIO]:
 
 # ------------------------------------------------------------------------------------------- larger than the memory
 def to_memmap(path: str | Path, folder: str | Path) -> WordVectors:
-    """Turn a file of text or word2vec's binary format into a folder that :func:`open_memmap` opens at once.
+    """Turn a file of any of the formats above into a folder that :func:`open_memmap` opens at once.
 
-    The file is read as a stream, some megabytes at a time. The folder appears when it is whole.
+    The file is read as a stream, some megabytes at a time; but a fastText model is in memory while it is converted.
+    The folder appears when it is whole.
 
     Raises:
         FileExistsError: there is something of the folder's name already.
-        VectorsError: as :func:`load`; also for fastText's ``.bin``, whose ``.vec`` is the file to take.
+        VectorsError: as :func:`load`; also for a word with a line break in it.
     """
     folder = Path(folder)
     if folder.exists():
         raise FileExistsError(f"{folder} is there already: open_memmap() reads it, or choose another folder")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with _Reader(path) as reader, tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as scratch:
+        (whole := Path(scratch) / "whole").mkdir()
         kind = _kind(reader)
         if kind == "fastText":
-            reader.fail("is a whole fastText model, whose n-grams a table of words has no place for: take its .vec")
-        (whole := Path(scratch) / "whole").mkdir()
-        table = TABLES[kind](reader)
-        words = _Words(reader)
-        with (whole / "matrix.npy").open("wb") as file:
-            _write_npy_header(file, (0, table.dim))
-            for rows in words.checked(table):
-                file.write(rows.astype("<f4").tobytes())
-            file.seek(0)
-            _write_npy_header(file, (len(words.texts), table.dim))  # as long as before
-        if any("\n" in word for word in words.texts):
+            model = _read_fasttext(reader)
+            words = model.words
+            np.save(whole / MATRIX, model.matrix)
+            np.save(whole / NGRAMS, model.ngrams)
+            (whole / LENGTHS).write_text(json.dumps({"min_n": model.min_n, "max_n": model.max_n}), encoding="utf-8")
+        else:
+            words = _stream(reader, TABLES[kind](reader), whole / MATRIX)
+        if any("\n" in word for word in words):
             reader.fail("has a word with a line break in it, which a list of words has no place for")
-        (whole / "words.txt").write_text("\n".join(words.texts), encoding="utf-8", newline="\n")
+        (whole / WORDS).write_text("\n".join(words), encoding="utf-8", newline="\n")
         whole.rename(folder)
     return open_memmap(folder)
 
 
-def open_memmap(folder: str | Path) -> WordVectors:
+def open_memmap(folder: str | Path, *, most_frequent: int | None = None) -> WordVectors:
     """Word vectors that stay on disk, from a folder that :func:`to_memmap` made.
+
+    Args:
+        folder: of a fastText model, it gives :class:`SubwordVectors`.
+        most_frequent: take only so many words, the first.
 
     Raises:
         VectorsError: the folder is missing, damaged, or of another kind.
     """
     folder = Path(folder)
     try:
-        with (folder / "words.txt").open(encoding="utf-8", newline="\n") as file:
-            words = file.read().split("\n")
-        matrix = np.load(folder / "matrix.npy", mmap_mode="r")
-        if matrix.dtype != np.float32:
-            raise ValueError(f"its matrix is of {matrix.dtype}, not float32")
-        return WordVectors(words, matrix)
-    except (OSError, ValueError) as error:
+        with (folder / WORDS).open(encoding="utf-8", newline="\n") as file:
+            words = file.read().split("\n")[:most_frequent]
+        matrix = _mapped(folder / MATRIX)[:most_frequent]
+        if not (folder / NGRAMS).is_file():
+            return WordVectors(words, matrix)
+        lengths = json.loads((folder / LENGTHS).read_text(encoding="utf-8"))
+        return MappedSubwordVectors(words, matrix, _mapped(folder / NGRAMS), **lengths)
+    except (OSError, ValueError, TypeError) as error:
         raise VectorsError(f"{folder} is no folder of word vectors, make it again with to_memmap(): {error}") from error
+
+
+def _mapped(path: Path) -> np.ndarray:
+    matrix = np.load(path, mmap_mode="r")
+    if matrix.dtype != np.float32:
+        raise ValueError(f"{path.name} is of {matrix.dtype}, not float32")
+    return matrix
+
+
+def _stream(reader: _Reader, table: _Table, path: Path) -> list[str]:
+    """Write the rows of a table as ``.npy`` while they are read; gives their words."""
+    words = _Words(reader)
+    with path.open("wb") as file:
+        _write_npy_header(file, (0, table.dim))
+        for rows in words.checked(table):
+            file.write(rows.astype("<f4").tobytes())
+        file.seek(0)
+        _write_npy_header(file, (len(words.texts), table.dim))  # as long as before
+    return words.texts
 
 
 def _write_npy_header(file: BinaryIO, shape: tuple[int, int]) -> None:
@@ -387,22 +420,22 @@ class _Words:
             except UnicodeDecodeError:
                 text = word.decode(errors="replace")
                 self._undecodable += 1
-            if text not in self._seen:
-                self._seen.add(text)
-                self.texts.append(text)
-            elif "\ufffd" in text:  # they may have differed in what could not be read
+            if text in self._seen:
                 new[i] = False
             else:
-                self.reader.fail(f"has the word {text!r} twice: it is damaged, or two files in one")
+                self._seen.add(text)
+                self.texts.append(text)
         return new
 
     def warn(self, n_rows: int) -> None:
+        """Say what became of the words of a file of so many."""
+        notes = []
         if self._undecodable:
-            warnings.warn(
-                f"{self.reader.path}: {self._undecodable:,} words are not UTF-8; what cannot be read in them stands as "
-                f"\ufffd, and {n_rows - len(self.texts):,} that became equal to an earlier word are left out",
-                stacklevel=2,
-            )
+            notes.append(f"{self._undecodable:,} words are not UTF-8, what cannot be read in them stands as \ufffd")
+        if again := n_rows - len(self.texts):
+            notes.append(f"{again:,} rows are left out, whose words stood there before")
+        if notes:
+            warnings.warn(f"{self.reader.path}: {'; '.join(notes)}", stacklevel=2)
 
     def checked(self, table: _Table) -> Iterator[np.ndarray]:
         """The rows of a table, with one of each word and finite numbers, as many as claimed."""

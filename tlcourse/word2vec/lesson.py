@@ -13,8 +13,8 @@ from tlcourse import data
 from tlcourse.data.general import texts_at_hand, up_to, wikipedia_texts
 from tlcourse.text import thai_words, tokenise
 from tlcourse.word2vec.classify import Recipe, compare
-from tlcourse.word2vec.corpus import EncodedText
-from tlcourse.word2vec.evaluate import analogies, encode_like, held_out_rank, word_similarity
+from tlcourse.word2vec.corpus import EncodedText, encode_like
+from tlcourse.word2vec.evaluate import analogies, held_out_rank, word_similarity
 from tlcourse.word2vec.glove import GloVe, train_glove
 from tlcourse.word2vec.train import Word2Vec, train
 from tlcourse.word2vec.vectors import WordVectors

@@ -9,18 +9,16 @@
 from __future__ import annotations
 
 import gzip
-import json
 import shutil
 import tomllib
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-import numpy as np
 import pandas as pd
 from filelock import FileLock
 
@@ -30,7 +28,6 @@ from tlcourse.word2vec import formats
 from tlcourse.word2vec.vectors import SubwordVectors, WordVectors
 
 CHUNK = 1 << 20  # bytes
-NGRAMS, LENGTHS = "ngrams.npy", "ngrams.json"  # of a fastText model, beside the words and their vectors
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,28 +180,7 @@ def load(name: str, *, most_frequent: int | None = None) -> WordVectors:
     """
     if most_frequent is not None and most_frequent < 1:
         raise ValueError(f"most_frequent must be 1 or more, not {most_frequent}")
-    folder = fetch(name)
-    vectors = formats.open_memmap(folder)
-    words, matrix = vectors.words[:most_frequent], vectors.matrix[:most_frequent]
-    if not (folder / NGRAMS).is_file():
-        return WordVectors(words, matrix)
-    lengths = json.loads((folder / LENGTHS).read_text(encoding="utf-8"))
-    return MappedSubwordVectors(words, matrix, np.load(folder / NGRAMS, mmap_mode="r"), **lengths)
-
-
-class MappedSubwordVectors(SubwordVectors):
-    """Subword vectors whose finished matrix and n-grams are on disk; they have no ``inputs`` to train on from.
-
-    Args:
-        words: the V words, the most frequent first.
-        matrix: their finished vectors, (V, D) memory-mapped float32.
-        ngrams: the rows of the buckets, (buckets, D) memory-mapped float32.
-        min_n, max_n: how many characters the n-grams have.
-    """
-
-    def __init__(self, words: Sequence[str], matrix: np.ndarray, ngrams: np.ndarray, *, min_n: int, max_n: int):
-        WordVectors.__init__(self, words, matrix)
-        self.ngrams, self.min_n, self.max_n = ngrams, min_n, max_n
+    return formats.open_memmap(fetch(name), most_frequent=most_frequent)
 
 
 def _convert(entry: Vectors, file: Path, folder: Path) -> None:
@@ -215,16 +191,11 @@ def _convert(entry: Vectors, file: Path, folder: Path) -> None:
     try:
         plain = _unpack(entry, file, scratch / "unpacked")
         whole = scratch / "vectors"
-        if entry.subwords:
-            model = formats.load_fasttext(plain)
-            formats.to_memmap(formats.save_binary(model, scratch / "words.bin"), whole)
-            np.save(whole / NGRAMS, model.ngrams)
-            (whole / LENGTHS).write_text(json.dumps({"min_n": model.min_n, "max_n": model.max_n}), encoding="utf-8")
-            dim = model.dim
-        else:
-            dim = formats.to_memmap(plain, whole).dim
-        if dim != entry.dim:
-            raise ValueError(f"they have {dim} dimensions, not {entry.dim}")
+        vectors = formats.to_memmap(plain, whole)
+        if vectors.dim != entry.dim:
+            raise ValueError(f"they have {vectors.dim} dimensions, not {entry.dim}")
+        if entry.subwords != isinstance(vectors, SubwordVectors):
+            raise ValueError(f"it is {'a table of words' if entry.subwords else 'a whole fastText model'}")
         whole.rename(folder)
     except ValueError as error:
         reason = str(error).replace(str(scratch / "unpacked"), "it").replace(str(file), "it").rstrip(".")

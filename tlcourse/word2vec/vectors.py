@@ -48,6 +48,12 @@ def blocks(matrix: np.ndarray) -> Iterator[slice]:
     return (slice(start, min(start + step, len(matrix))) for start in range(0, len(matrix), step))
 
 
+def unit_vectors(vectors: np.ndarray) -> np.ndarray:
+    """Vectors (…, D) brought to length 1; those of zeros stay."""
+    lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return np.asarray(vectors / np.where(lengths, lengths, 1))
+
+
 class WordVectors:
     """Words and their vectors.
 
@@ -141,7 +147,7 @@ class WordVectors:
             most_frequent: only to so many words, the first.
         """
         matrix = self.matrix[:most_frequent]
-        queries = _unit(np.asarray(queries, dtype=np.float64)).astype(np.float32)
+        queries = unit_vectors(np.asarray(queries, dtype=np.float64)).astype(np.float32)
         cosines = np.empty((len(queries), len(matrix)), dtype=np.float32)
         for block in blocks(matrix):
             products = queries @ matrix[block].T  # (Q, block)
@@ -268,7 +274,7 @@ class WordVectors:
 
     def _directions(self, words: Sequence[str]) -> np.ndarray:
         """The unit vectors of words, (N, D) float64."""
-        return _unit(np.stack([self[word] for word in words]).astype(np.float64))
+        return unit_vectors(np.stack([self[word] for word in words]).astype(np.float64))
 
     def _best(self, scores: np.ndarray, k: int, exclude: Iterable[str]) -> pd.DataFrame:
         """The k words of the highest scores (V,); of equal ones the more frequent first."""
@@ -349,7 +355,16 @@ class SubwordVectors(WordVectors):
         return self.ngrams[rows].sum(axis=0) / np.float32(len(rows))
 
 
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    """Rows scaled to length 1, (N, D); rows of zeros stay."""
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors / np.where(norms, norms, 1)
+class MappedSubwordVectors(SubwordVectors):
+    """Subword vectors whose finished matrix and n-grams are on disk; they have no ``inputs`` to train on from.
+
+    Args:
+        words: the V words, the most frequent first.
+        matrix: their finished vectors, (V, D) memory-mapped float32.
+        ngrams: the rows of the buckets, (buckets, D) memory-mapped float32.
+        min_n, max_n: how many characters the n-grams have.
+    """
+
+    def __init__(self, words: Sequence[str], matrix: np.ndarray, ngrams: np.ndarray, *, min_n: int, max_n: int):
+        WordVectors.__init__(self, words, matrix)
+        self.ngrams, self.min_n, self.max_n = ngrams, min_n, max_n
