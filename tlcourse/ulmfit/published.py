@@ -26,13 +26,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-import pooch
 import torch
 from filelock import FileLock
 from torch import Tensor
 
-from tlcourse.data import ChecksumError, DataError, DownloadError, cache_folder, shipped
-from tlcourse.data.download import ResumingDownloader, data_folder
+from tlcourse.data import DataError, DownloadError, cache_folder, shipped
+from tlcourse.data.download import published_file
 from tlcourse.text import Vocab
 from tlcourse.ulmfit.backbone import build, load_backbone, save_backbone
 from tlcourse.ulmfit.model import AWDLSTMConfig, Dropouts, LanguageModel
@@ -271,10 +270,6 @@ class File:
     bytes: int
     md5: str = ""
 
-    @property
-    def name(self) -> str:
-        return PurePosixPath(self.address).name
-
 
 @dataclass(frozen=True, kw_only=True)
 class Weights:
@@ -363,7 +358,9 @@ def fetch(name: str, *, table: Mapping[str, Weights] | None = None) -> Path:
                     raise ValueError(f"{paths[0]} is not {name}: its {size} is {found}, not {wanted}")
             return save_backbone(model, vocab, backbone)
     except OSError as error:
-        raise DownloadError(f"{name} cannot be kept in {folder}: {error}") from error
+        raise DownloadError(
+            f"{name} cannot be kept in {folder}: {error}. Make room, or set TLCOURSE_CACHE to another folder."
+        ) from error
 
 
 def load(name: str, vocab: Vocab | None = None, dropouts: Dropouts | None = None) -> tuple[LanguageModel, Vocab]:
@@ -373,29 +370,8 @@ def load(name: str, vocab: Vocab | None = None, dropouts: Dropouts | None = None
 
 def _file(entry: Weights, file: File, folder: Path) -> Path:
     """A published file, from the user's folder, the cache or its publisher."""
-    users = data_folder()
-    if users and (given := users / entry.name / file.name).is_file():
-        if file.md5 and (found := pooch.file_hash(str(given), alg="md5")) != file.md5:
-            raise ChecksumError(f"{given} is not the published one: its md5 is {found}, not {file.md5}")
-        return given
-    path = folder / file.name
-    part = folder / f"{file.name}.part"
-    try:
-        pooch.retrieve(
-            file.address,
-            f"md5:{file.md5}" if file.md5 else None,
-            fname=file.name,
-            path=folder,
-            downloader=ResumingDownloader(part, n_bytes=file.bytes),
-        )
-    except (OSError, ValueError) as error:  # no connection, a full disk; pooch's ValueError is a wrong sum
-        raise (DownloadError if isinstance(error, OSError) else ChecksumError)(
-            f"{entry.name} could not be downloaded.\n  {file.address}\n    {error}\nWhat you can do:\n"
-            f"  - call again: it goes on where it stopped\n"
-            f"  - download the file in a browser and put it at {path}\n"
-            f"  - set TLCOURSE_DATA to a folder with {entry.name}/{file.name}"
-        ) from error
-    return path
+    checksum = f"md5:{file.md5}" if file.md5 else ""
+    return published_file(entry.name, file.address, n_bytes=file.bytes, checksum=checksum, folder=folder)
 
 
 def _unpack(archive: Path, folder: Path) -> list[Path]:
