@@ -1,0 +1,19 @@
+"""ELMo: a word's vectors from its characters and its sentence (Peters et al. 2018)."""
+
+from tlcourse.elmo.characters import character_ids
+from tlcourse.elmo.mix import ScalarMix
+from tlcourse.elmo.model import MEDIUM, ORIGINAL, SMALL, TINY, BiLM, CharacterEncoder, ELMoConfig, Layers, State
+
+__all__ = [
+    "MEDIUM",
+    "ORIGINAL",
+    "SMALL",
+    "TINY",
+    "BiLM",
+    "CharacterEncoder",
+    "ELMoConfig",
+    "Layers",
+    "ScalarMix",
+    "State",
+    "character_ids",
+]
