@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,7 @@ from tlcourse import data
 from tlcourse.data.general import texts_at_hand, up_to, wikipedia_texts
 from tlcourse.text import thai_words, tokenise
 from tlcourse.word2vec.classify import Recipe, compare
-from tlcourse.word2vec.corpus import EncodedText, encode_like
+from tlcourse.word2vec.corpus import EncodedText, encode, encode_like
 from tlcourse.word2vec.evaluate import analogies, held_out_rank, word_similarity
 from tlcourse.word2vec.glove import GloVe, train_glove
 from tlcourse.word2vec.train import Word2Vec, train
@@ -60,21 +61,21 @@ SIZES = {
         english=("gensim_wikipedia",), thai=("orchid",), characters=400_000, min_count=4,
         recipe=Word2Vec(dim=32, epochs=3, buckets=20_000, lr=0.05), glove_epochs=5,
         task="thai_intents", task_label="destination", fallback="thai_intents",
-        labels=(50, None), seeds=2, classifier=Recipe(steps=150),
+        labels=(100, None), seeds=2, classifier=Recipe(steps=150),
     ),
     "laptop": Sizes(
         english=("wikitext2", "gensim_wikipedia", "lee"), thai=("thaigov", "thai_wikipedia_qa", "orchid"),
         characters=12_000_000, min_count=5,
         recipe=Word2Vec(dim=100, epochs=5), glove_epochs=15,
         task="truevoice", task_label="destination", fallback="thai_intents",
-        labels=(50, 100, 500, None), seeds=5, classifier=Recipe(),
+        labels=(100, 500, None), seeds=5, classifier=Recipe(),
     ),
     "gpu": Sizes(
         english=("text8", "wikitext2"), thai=("thaigov", "thai_wikipedia_qa", "orchid"),
         characters=10**10, min_count=5,
         recipe=Word2Vec(dim=300, epochs=5, batch=16_384, buckets=2_000_000), glove_epochs=15,
         task="truevoice", task_label="destination", fallback="thai_intents",
-        labels=(50, 100, 500, None), seeds=5, classifier=Recipe(dim=300),
+        labels=(100, 500, None), seeds=5, classifier=Recipe(dim=300),
         published=("glove-6b-300", "thai2fit"),
     ),
 }  # fmt: skip
@@ -169,6 +170,28 @@ def odd_ones_out(vectors: WordVectors, *, language: str) -> pd.DataFrame:
     return table.assign(answer=answers, found=np.array(answers, dtype=object) == table.odd.to_numpy(dtype=object))
 
 
+def agreement(
+    first: WordVectors, second: WordVectors, *, edges: Sequence[int] = (20, 100, 1000), k: int = 10, sample: int = 200
+) -> pd.Series:
+    """Of two trainings on one text, the share of a word's k nearest words that both find, by the word's frequency.
+
+    Args:
+        first, second: with the same words, from two seeds.
+        edges: counts at which bands end.
+        sample: words of each band to ask, at most.
+    """
+    limits = [int(first.counts.min()), *edges, int(first.counts.max()) + 1]
+    rng = np.random.default_rng(0)
+    shares = {}
+    for low, high in pairwise(limits):
+        rows = np.flatnonzero((first.counts >= low) & (first.counts < high))
+        words = [first.words[row] for row in rng.permutation(rows)[:sample]]
+        if words:
+            both = [len(set(first.nearest(w, k=k).word) & set(second.nearest(w, k=k).word)) / k for w in words]
+            shares[f"{low:,} to {high - 1:,} times"] = float(np.mean(both))
+    return pd.Series(shares)
+
+
 def relatives(models: Mapping[str, WordVectors], *, language: str, k: int = 10) -> pd.DataFrame:
     """Words that were never seen, beside a word that shares letters with them: is it among their k nearest?
 
@@ -198,22 +221,34 @@ def relatives(models: Mapping[str, WordVectors], *, language: str, k: int = 10) 
 
 
 # ------------------------------------------------------------------------------------------------- the homework
-def homework(sizes: Sizes, vectors: WordVectors, *, progress: bool = False) -> tuple[pd.DataFrame, str]:
-    """The course's fifth homework: a classifier from random and from pretrained vectors.
+def homework(sizes: Sizes, general: WordVectors, *, progress: bool = False) -> tuple[pd.DataFrame, str]:
+    """The course's fifth homework: a classifier that starts from random or from pretrained vectors.
+
+    Args:
+        general: vectors of general text; others are trained here on the task's own texts, without their labels.
 
     Returns:
         A row a run, as :func:`compare` gives it, and the name of the data set it was on.
     """
     task = data.load(sizes.task, fallback=sizes.fallback)
-    train_rows, test_rows = task.train, task.test
-    starts = {"random": None, "pretrained, frozen": vectors, "pretrained, tuned": vectors}
+    own_text = lines_of_words({task.name: task.texts()}, thai_words)
+    own = train(encode(own_text, min_count=2), replace(sizes.recipe, epochs=20), progress=progress).vectors
+    tokens = {split: tokenise(task.splits[split].text, thai_words, progress=progress) for split in ("train", "test")}
+    labels = {split: task.splits[split][sizes.task_label].cat.codes.to_numpy() for split in tokens}
+    starts = {
+        "random": None,
+        "general text, frozen": general,
+        "general text, tuned": general,
+        "the task's text, frozen": own,
+        "the task's text, tuned": own,
+    }
     runs = compare(
-        tokenise(train_rows.text, thai_words, progress=progress),
-        train_rows[sizes.task_label].cat.codes.to_numpy(),
-        tokenise(test_rows.text, thai_words, progress=progress),
-        test_rows[sizes.task_label].cat.codes.to_numpy(),
+        tokens["train"],
+        labels["train"],
+        tokens["test"],
+        labels["test"],
         starts,
-        frozen=["pretrained, frozen"],
+        frozen=[name for name in starts if "frozen" in name],
         labels=sizes.labels,
         seeds=sizes.seeds,
         recipe=sizes.classifier,
