@@ -24,7 +24,16 @@ from gensim.models import Word2Vec as Gensim
 from tlcourse import data, profile
 from tlcourse.data.general import texts_at_hand
 from tlcourse.text import english_words, thai_words
-from tlcourse.word2vec import Word2Vec, WordVectors, encode, encode_like, held_out_rank, word_similarity
+from tlcourse.word2vec import (
+    EncodedText,
+    Trained,
+    Word2Vec,
+    WordVectors,
+    encode,
+    encode_like,
+    held_out_rank,
+    word_similarity,
+)
 from tlcourse.word2vec.lesson import lines_of_words
 from tlcourse.word2vec.train import train
 
@@ -48,11 +57,26 @@ def gensim_model(recipe: Word2Vec, workers: int) -> Gensim:
     return Gensim(**settings)
 
 
-def timed(work: Callable[[], object]) -> tuple[object, float, float]:
+def timed(work: Callable, *args, **settings) -> tuple[object, float, float]:
     """What the work returns, its seconds by the clock and in processor time."""
     clock, cpu = time.perf_counter(), time.process_time()
-    result = work()
+    result = work(*args, **settings)
     return result, time.perf_counter() - clock, time.process_time() - cpu
+
+
+def race(
+    sentences: list[list[str]], text: EncodedText, recipe: Word2Vec, options: argparse.Namespace
+) -> tuple[Gensim, Trained, dict[str, tuple[float, float]]]:
+    """What gensim and we trained, and the fewest seconds each took, by the clock and in processor time."""
+    best = {"gensim": (np.inf, np.inf), "ours": (np.inf, np.inf)}
+    for _ in range(options.turns):
+        peer = gensim_model(recipe, options.threads)
+        peer.build_vocab(sentences)
+        _, *spent = timed(peer.train, sentences, total_examples=peer.corpus_count, epochs=recipe.epochs)
+        best["gensim"] = tuple(map(min, best["gensim"], spent))
+        ours, *spent = timed(train, text, recipe, device=options.device, progress=False)
+        best["ours"] = tuple(map(min, best["ours"], spent))
+    return peer, ours, best
 
 
 def main() -> None:
@@ -93,14 +117,7 @@ def main() -> None:
         recipe = replace(MODELS[name], epochs=options.epochs, dim=options.dim)
         if options.batch:
             recipe = replace(recipe, batch=options.batch)
-        best = {"gensim": (np.inf, np.inf), "ours": (np.inf, np.inf)}
-        for _ in range(options.turns):
-            peer = gensim_model(recipe, options.threads)
-            peer.build_vocab(sentences)
-            _, *spent = timed(lambda: peer.train(sentences, total_examples=peer.corpus_count, epochs=recipe.epochs))
-            best["gensim"] = tuple(map(min, best["gensim"], spent))
-            ours, *spent = timed(lambda: train(text, recipe, device=options.device, progress=False))
-            best["ours"] = tuple(map(min, best["ours"], spent))
+        peer, ours, best = race(sentences, text, recipe, options)
         order = [peer.wv.key_to_index[word] for word in text.words]
         qualities = {"gensim": "", "ours": ""}
         if not recipe.hierarchical:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from types import SimpleNamespace
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from tlcourse.word2vec.subword import ngram_rows
 from tlcourse.word2vec.train import (
     NegativeSampling,
     Training,
+    WindowMask,
     Word2Vec,
     batches,
     descend,
@@ -26,7 +28,6 @@ from tlcourse.word2vec.train import (
     noise_distribution,
     total_loss,
     train,
-    window_mask,
 )
 
 CPU = torch.device("cpu")
@@ -55,16 +56,14 @@ def test_gradients_are_those_of_autograd():
     torch.testing.assert_close(total_loss(scores, yes, both), loss)
 
 
-def reference(near, inside, reach, recipe, words, path_of, noise):
+def reference(near, before, after, recipe, words, path_of, noise):
     """The objective written as the papers have it, a pair at a time, for autograd."""
     w, loss = recipe.window, 0.0
     for b in range(len(near)):
         for i in range(recipe.block):
             here = i + w
-            if inside[b, here] < 0:
-                continue
-            span = range(here - int(reach[b, i]), here + int(reach[b, i]) + 1)
-            around = [j for j in span if j != here and inside[b, j] == inside[b, here]]
+            span = range(here - int(before[b, i]), here + int(after[b, i]) + 1)
+            around = [j for j in span if j != here]
             if recipe.model == "skipgram":
                 tasks = [(words(near[b, here]), int(near[b, j])) for j in around]
             else:
@@ -107,7 +106,8 @@ def test_a_step_goes_along_the_gradient_of_the_objective(model, hierarchical, ng
             return a[i]
         word = text.words[i]
         parts = ngram_rows(word, min_n=2, max_n=3, buckets=7)
-        rows = [int(i), *(len(text.words) + row for row in parts)]
+        used = training.inputs.used.tolist()
+        rows = [used.index(row) for row in (i, *(len(text.words) + row for row in parts))]
         mean, total = a[rows].mean(0), a[rows].sum(0)
         return mean.detach() + total - total.detach()  # as above
 
@@ -124,7 +124,7 @@ def test_a_step_goes_along_the_gradient_of_the_objective(model, hierarchical, ng
     changed = [(old - new) / lr for old, new in zip(before, (inputs, outputs), strict=True)]
     torch.testing.assert_close(changed, list(expected), atol=2e-5, rtol=1e-4)
     assert max(each.abs().max() for each in expected) > 0.1
-    mask = window_mask(batch[1], batch[2])
+    mask = training.mask(*batch[1:])
     predictions = mask.sum() if model == "skipgram" else (mask.sum(2) > 0).sum()
     torch.testing.assert_close(mean_loss * predictions, loss.detach())
 
@@ -158,12 +158,12 @@ def test_large_batches_do_not_diverge(hierarchical):
 def test_blocks_hold_the_pairs_within_the_window_and_no_others(sentences, window, block):
     text = encode([[f"w{i}" for i in sentence] for sentence in sentences], min_count=1)
     recipe = tiny_recipe(window=window, block=block, batch=2)
-    found = Counter()
-    for near, inside, reach in batches(text, recipe, torch.Generator().manual_seed(0), CPU):
-        assert reach.min() >= 1 and reach.max() <= window
-        for b, i, j in window_mask(inside, torch.full_like(reach, window)).nonzero().tolist():
-            found[near[b, i + window].item(), near[b, j].item()] += 1
-    expected = Counter()
+    found, expected = Counter(), Counter()
+    mask = WindowMask(recipe, CPU)
+    with patch.object(torch, "randint", lambda low, high, size, **_: torch.full(size, high - 1)):  # all look far
+        for near, before, after in batches(text, recipe, torch.Generator().manual_seed(0), CPU):
+            for b, i, j in mask(before, after).nonzero().tolist():
+                found[near[b, i + window].item(), near[b, j].item()] += 1
     for start, end in zip(text.starts[:-1], text.starts[1:], strict=True):
         ids = text.ids[start:end].tolist()
         for i, centre in enumerate(ids):
@@ -176,17 +176,18 @@ def test_blocks_hold_the_pairs_within_the_window_and_no_others(sentences, window
 def test_words_look_as_far_as_every_distance_equally_often():
     text = encode([["a", "b"] * 6000], min_count=1)
     recipe = tiny_recipe(window=5, batch=100_000)
-    _, _, reach = next(batches(text, recipe, torch.Generator().manual_seed(0), CPU))
-    assert stats.chisquare(reach.flatten().bincount()[1:]).pvalue > 1e-3
+    _, before, after = next(batches(text, recipe, torch.Generator().manual_seed(0), CPU))
+    reach = before.maximum(after).flatten()
+    assert stats.chisquare(reach[reach > 0].bincount()[1:]).pvalue > 1e-3
 
 
 def test_frequent_words_are_left_out_as_often_as_promised():
     words = ["the"] * 60_000 + ["cat"] * 3_000 + ["rare"] * 20
     text = encode([words], min_count=1)
     recipe = tiny_recipe(subsample=1e-3, batch=10**6)
-    near, inside, _ = next(batches(text, recipe, torch.Generator().manual_seed(0), CPU))
+    near, before, after = next(batches(text, recipe, torch.Generator().manual_seed(0), CPU))
     w = recipe.window
-    kept = near[:, w:-w][inside[:, w:-w] >= 0].bincount(minlength=3)
+    kept = near[:, w:-w][before + after > 0].bincount(minlength=3)
     for n, total, p in zip(kept.tolist(), text.counts.tolist(), keep_probability(text.counts), strict=True):
         assert stats.binomtest(n, total, p).pvalue > 1e-3
     assert keep_probability(text.counts)[2] == 1
@@ -315,12 +316,14 @@ def test_a_word_with_ngrams_is_the_mean_of_its_rows():
     recipe = tiny_recipe(ngrams=(2, 3), buckets=11, epochs=2)
     training = Training(text, recipe, CPU)
     training.step(*next(batches(text, recipe, training.generator, CPU)), 0.1)
-    vectors, table = training.inputs.vectors(text), training.inputs.table.numpy()
+    vectors, table, n = training.inputs.vectors(text), training.inputs.table.numpy(), len(text.words)
+    row_of = {row: place for place, row in enumerate(training.inputs.used.tolist())}
     for i, word in enumerate(text.words):
-        rows = [i, *(len(text.words) + row for row in ngram_rows(word, min_n=2, max_n=3, buckets=11))]
+        rows = [row_of[i], *(row_of[n + row] for row in ngram_rows(word, min_n=2, max_n=3, buckets=11))]
         np.testing.assert_allclose(vectors[word], table[rows].mean(0), atol=1e-6)
-    unseen = [len(text.words) + row for row in ngram_rows("ปลาทู", min_n=2, max_n=3, buckets=11)]
-    np.testing.assert_allclose(vectors["ปลาทู"], table[unseen].mean(0), atol=1e-6)
+    unseen = [n + row for row in ngram_rows("ปลาทู", min_n=2, max_n=3, buckets=11)]
+    trained = [table[row_of[row]] if row in row_of else np.zeros(4) for row in unseen]  # what no word uses stays 0
+    np.testing.assert_allclose(vectors["ปลาทู"], np.mean(trained, axis=0), atol=1e-6)
 
 
 @settings(max_examples=15)

@@ -139,23 +139,29 @@ def huffman(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 # ----------------------------------------------------------------------------------------------- the objectives
-def window_mask(sentences: Tensor, reach: Tensor) -> Tensor:
+class WindowMask:
     """Which words near a block are context of which of its words.
 
-    Args:
-        sentences: the number of the sentence each word near the block is in, (B, C + 2 W), -1 where there is none.
-        reach: how far each word of the block looks, (B, C), from 1 to W.
-
-    Returns:
-        (B, C, C + 2 W) float, 1 for a context word.
+    There are few windows, so they are written down once and looked up.
     """
-    c = reach.shape[1]
-    w = (sentences.shape[1] - c) // 2
-    near, own = torch.arange(-w, c + w, device=reach.device), torch.arange(c, device=reach.device)
-    distance = (near - own[:, None]).abs()  # (C, C + 2 W)
-    distance[distance == 0] = w + 1  # a word is not its own context
-    centres = sentences[:, w : w + c, None]
-    return ((distance <= reach[:, :, None]) & (sentences[:, None] == centres) & (centres >= 0)).float()
+
+    def __init__(self, recipe: Word2Vec, device: torch.device):
+        c, w = recipe.block, recipe.window
+        distance = torch.arange(-w, c + w) - torch.arange(c)[:, None]  # (C, C + 2 W), of each word near from each own
+        far = torch.arange(w + 1)
+        before = (distance < 0) & (-distance <= far[:, None, None, None])  # (W + 1, 1, C, C + 2 W)
+        after = (distance > 0) & (distance <= far[:, None, None])  # (W + 1, C, C + 2 W)
+        self.windows = (before | after).float().flatten(0, 2).to(device)
+        self.place = torch.arange(c, device=device)
+        self.window, self.block = w, c
+
+    def __call__(self, before: Tensor, after: Tensor) -> Tensor:
+        """Of how many words of context before and after each word of the blocks, (B, C), from 0 to W.
+
+        Returns:
+            (B, C, C + 2 W) float, 1 for a context word.
+        """
+        return F.embedding((before * (self.window + 1) + after) * self.block + self.place, self.windows)
 
 
 class NegativeSampling:
@@ -237,12 +243,19 @@ def descend(table: Tensor, rows: Tensor, gradient: Tensor, squares: Tensor, lr: 
     Args:
         table: (V, D), changed in place.
         rows: which rows, any shape.
-        gradient: of each, (..., D).
+        gradient: of each, (..., D); written over.
         squares: the weighted sum of those squared lengths, (...).
     """
     rows, gradient = rows.flatten(), gradient.flatten(0, -2)
     curvature = torch.zeros(len(table), device=table.device).index_add_(0, rows, squares.flatten(), alpha=0.25)
-    table.index_add_(0, rows, gradient / (lr * curvature).clamp(min=1)[rows, None], alpha=-lr)
+    rates = lr / (lr * curvature[rows]).clamp_(min=1)
+    # where all columns of a row go to one place, scatter_add_ is faster than index_add_
+    table.scatter_add_(0, rows[:, None].expand_as(gradient), gradient.mul_(-rates[:, None]))
+
+
+def squared_lengths(vectors: Tensor) -> Tensor:
+    """(B, K, D) -> (B, 1, K)."""
+    return torch.linalg.vecdot(vectors, vectors)[:, None]
 
 
 # -------------------------------------------------------------------------------------------- the words' vectors
@@ -276,14 +289,20 @@ class Subwords:
         self.recipe = recipe
         shortest, longest = recipe.ngrams
         parts = word_rows(text.words, min_n=shortest, max_n=longest, buckets=recipe.buckets)
+        # Buckets that no word uses never change. The others are put in the order of their first word, so that those of
+        # a frequent word lie side by side: most of the time goes into reaching them.
+        used, first, place = np.unique(parts.indices, return_index=True, return_inverse=True)
+        order = first.argsort()
+        self.used, self.buckets = used[order], parts.shape[1]
         self.first = torch.from_numpy(parts.indptr.astype(np.int64)).to(device)
-        self.rows = torch.from_numpy(parts.indices.astype(np.int64)).to(device)
-        self.table = starting_vectors(parts.shape[1], recipe.dim, generator).to(device)
+        self.rows = torch.from_numpy(order.argsort()[place]).to(device)
+        self.table = starting_vectors(len(used), recipe.dim, generator).to(device)
 
     def __call__(self, ids: Tensor) -> Tensor:
         different, places = ids.unique(return_inverse=True)
         rows, bag = self.parts(different)
         starts = torch.searchsorted(bag, torch.arange(len(different), device=ids.device))
+        self.looked_up = different, places, rows, bag
         return F.embedding(places, F.embedding_bag(rows, self.table, starts, mode="mean"))
 
     def parts(self, ids: Tensor) -> tuple[Tensor, Tensor]:
@@ -294,17 +313,18 @@ class Subwords:
         return self.rows[before + torch.arange(len(bag), device=ids.device)], bag
 
     def update(self, ids: Tensor, gradient: Tensor, squares: Tensor, lr: float) -> None:
-        different, places = ids.unique(return_inverse=True)
+        """Of the words that were last looked up."""
+        different, places, rows, bag = self.looked_up
         by_word = gradient.new_zeros(len(different), gradient.shape[-1])
-        by_word.index_add_(0, places.flatten(), gradient.flatten(0, -2))
+        by_word.scatter_add_(0, places.flatten()[:, None].expand(-1, len(by_word[0])), gradient.flatten(0, -2))
         sums = gradient.new_zeros(len(different)).index_add_(0, places.flatten(), squares.flatten())
-        rows, bag = self.parts(different)
         descend(self.table, rows, by_word[bag], sums[bag], lr)
 
     def vectors(self, text: EncodedText) -> SubwordVectors:
         """The vectors so far, and the n-grams to compose others of."""
         shortest, longest = self.recipe.ngrams
-        table = self.table.cpu().numpy().copy()
+        table = np.zeros((self.buckets, self.recipe.dim), np.float32)
+        table[self.used] = self.table.cpu().numpy()
         return SubwordVectors(text.words, table, text.counts, min_n=shortest, max_n=longest)
 
 
@@ -320,8 +340,8 @@ def batches(
     """One reading of the text: blocks with the words near them, shuffled.
 
     Yields:
-        Words near each block (B, C + 2 W), the sentence each is in (-1 beyond the text's ends), and how far each
-        word of the block looks (B, C).
+        Words near each block (B, C + 2 W), and how many words before and after each word of the block are its
+        context (B, C), from 0 to W.
     """
     c, w = recipe.block, recipe.window
     chance = torch.from_numpy(keep_probability(text.counts, recipe.subsample))
@@ -329,13 +349,17 @@ def batches(
     sentences = torch.from_numpy(np.repeat(np.arange(len(text.starts) - 1), np.diff(text.starts)))
     kept = torch.rand(len(ids), dtype=torch.double, generator=generator) < chance[ids]
     ids, sentences = ids[kept].to(device), sentences[kept].to(device)
+    # the words of its sentence before each, and after it
+    lengths = sentences.unique_consecutive(return_counts=True)[1]
+    before = torch.arange(len(ids), device=device) - (lengths.cumsum(0) - lengths).repeat_interleave(lengths)
+    after = lengths.repeat_interleave(lengths) - 1 - before
+    reach = torch.randint(1, w + 1, (len(ids),), generator=generator).to(device)
     to_fill = -len(ids) % c
     near = F.pad(ids, (w, w + to_fill)).unfold(0, c + 2 * w, c)  # (blocks, C + 2 W), a view
-    inside = F.pad(sentences, (w, w + to_fill), value=-1).unfold(0, c + 2 * w, c)
-    reach = torch.randint(1, w + 1, (len(near), c), generator=generator).to(device)
+    before, after = (F.pad(each.minimum(reach), (0, to_fill)).view(-1, c) for each in (before, after))
     order = torch.randperm(len(near), generator=generator).to(device)
     for some in order.split(max(recipe.batch // c, 1)):
-        yield near[some], inside[some], reach[some]
+        yield near[some], before[some], after[some]
 
 
 class Training:
@@ -348,8 +372,10 @@ class Training:
         self.inputs = make_inputs(text, recipe, device, self.generator)
         make_objective = HierarchicalSoftmax if recipe.hierarchical else NegativeSampling
         self.objective = make_objective(text, recipe, device, self.generator)
+        self.mask = WindowMask(recipe, device)
 
-    def step(self, near: Tensor, inside: Tensor, reach: Tensor, lr: float, *, measure: bool = False) -> Tensor | None:
+    @torch.inference_mode()
+    def step(self, near: Tensor, before: Tensor, after: Tensor, lr: float, *, measure: bool = False) -> Tensor | None:
         """One step of SGD on a batch of blocks, as :func:`batches` yields them.
 
         Returns:
@@ -357,7 +383,7 @@ class Training:
         """
         w = self.recipe.window
         centres = near[:, w:-w]  # (B, C)
-        mask = window_mask(inside, reach)  # (B, C, C + 2 W)
+        mask = self.mask(before, after)  # (B, C, C + 2 W)
         if self.recipe.model == "skipgram":  # each word predicts each of its context words
             hidden, targets, weights = self.inputs(centres), near, mask
         else:  # the mean of its context predicts each word
@@ -367,14 +393,14 @@ class Training:
         rows, yes, both = self.objective(targets, weights)
         outputs = F.embedding(rows, self.objective.table)  # (B, K, D)
         scores, d_hidden, d_outputs = gradients(hidden, outputs, yes, both)
-        squares_hidden = both @ outputs.norm(dim=2, keepdim=True).square()  # (B, C, 1)
-        squares_outputs = both.transpose(1, 2) @ hidden.norm(dim=2, keepdim=True).square()  # (B, K, 1)
+        # a row before the matrix in place of a column after it, which is slow
+        squares_hidden = squared_lengths(outputs) @ both.transpose(1, 2)  # (B, 1, C)
+        squares_outputs = squared_lengths(hidden) @ both  # (B, 1, K)
         descend(self.objective.table, rows, d_outputs, squares_outputs, lr)
         if self.recipe.model == "skipgram":
             self.inputs.update(centres, d_hidden, squares_hidden, lr)
         else:  # each word of a context takes the whole gradient of the mean, as in the C code
-            to_words = mask.transpose(1, 2)
-            self.inputs.update(near, to_words @ d_hidden, to_words @ squares_hidden, lr)
+            self.inputs.update(near, mask.transpose(1, 2) @ d_hidden, squares_hidden @ mask, lr)
         return total_loss(scores, yes, both) / weights.sum().clamp(min=1) if measure else None
 
 
@@ -402,9 +428,8 @@ def train(
     training = Training(text, recipe, device or profile.current().device)
     expected = keep_probability(text.counts, recipe.subsample) @ text.counts * recipe.epochs  # words to read
     done, losses = 0, []
-    vectors = training.inputs.vectors(text)
     if callback:
-        callback(0, vectors)
+        callback(0, training.inputs.vectors(text))
     with tqdm(total=int(expected), unit="word", unit_scale=True, disable=not progress, delay=1) as bar:
         for epoch in range(1, recipe.epochs + 1):
             measured = []
@@ -418,7 +443,8 @@ def train(
             losses.append(float(sum(measured) / len(measured)))
             if not training.inputs.table.isfinite().all():
                 raise ValueError(f"the training diverged in epoch {epoch}: lower its lr of {recipe.lr}")
-            vectors = training.inputs.vectors(text)
+            if callback or epoch == recipe.epochs:
+                vectors = training.inputs.vectors(text)
             if callback:
                 callback(epoch, vectors)
     return Trained(vectors, training.objective.table.cpu().numpy(), losses)
