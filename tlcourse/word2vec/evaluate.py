@@ -117,7 +117,7 @@ def analogies(
     """How many questions "a is to b as c is to ?" are answered with d.
 
     The answer is the best of the most frequent words but a, b and c: by 3CosAdd (Mikolov et al. 2013) or 3CosMul
-    (Levy and Goldberg 2014, equation 4). Case does not matter, as in gensim's ``evaluate_word_analogies``: of the
+    (Levy and Goldberg 2014, CoNLL). Case does not matter, as in gensim's ``evaluate_word_analogies``: of the
     spellings of a, b and c the most frequent is taken, any of d is right.
 
     Args:

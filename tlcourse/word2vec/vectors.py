@@ -213,7 +213,7 @@ class WordVectors:
             k: how many answers.
             method: ``"add"`` is 3CosAdd, the words nearest to b - a + c, all of length 1 (Mikolov, Yih and Zweig 2013,
                 NAACL, section 4); ``"mul"`` is 3CosMul, the largest cos(x, b) cos(x, c) / (cos(x, a) + 0.001) with
-                cosines moved to 0 … 1 (Levy and Goldberg 2014, CoNLL, equation 5).
+                cosines moved to 0 … 1 (Levy and Goldberg 2014, CoNLL).
             most_frequent: choose among so many words, the first.
             exclude: leave a, b and c out, as all publications do; without it the answer is mostly one of them.
 
