@@ -14,6 +14,7 @@ def test_the_first_sets_are_there():
     assert {"truevoice", "wisesight", "wongnai", "imdb", "orchid", "thai_intents"} <= set(NAMES)
     assert {"thai_wikipedia_qa", "thaigov"} <= set(NAMES)
     assert {"wikitext2", "text8", "gensim_wikipedia", "lee"} <= set(NAMES)
+    assert {"thainer", "ud_thai_pud", "sst2"} <= set(NAMES)
     assert {"simlex999", "word_analogies", "word_senses", "word_sets"} <= set(NAMES)
 
 

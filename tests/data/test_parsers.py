@@ -237,6 +237,165 @@ def test_orchid_broken_off(broken, says):
         parsers.orchid([("orchid97.txt", broken.encode())])
 
 
+ENTITIES = """#\tO
+สม\tB-PERSON
+ \tI-PERSON
+หญิง\tI-PERSON
+ไป\tO
+เลย\tB-LOCATION
+น่าน\tB-LOCATION
+
+\ufeff\tO
+"\ufeff\tO
+9\tB-TIME
+\u200bน.\tI-TIME
+"""
+
+
+def test_thainer():
+    """Signs that look like comments and spaces are words; what cannot be seen is none."""
+    for text in (ENTITIES, "\ufeff" + ENTITIES.replace("\n", "\r\n")):
+        splits = parsers.thainer([("data.conll", text.encode())])
+        table = splits["train"]
+        assert list(splits) == ["train"] and list(table.columns) == ["text", "words", "entities"]
+        assert table.text.tolist() == ["#สม หญิงไปเลยน่าน", '"9น.']
+        assert table.words.tolist() == [["#", "สม", " ", "หญิง", "ไป", "เลย", "น่าน"], ['"', "9", "น."]]
+        person = ["B-PERSON", "I-PERSON", "I-PERSON"]
+        assert table.entities.tolist() == [
+            ["O", *person, "O", "B-LOCATION", "B-LOCATION"],
+            ["O", "B-TIME", "I-TIME"],
+        ]
+
+
+@pytest.mark.parametrize(
+    "tags, mended",
+    [
+        ("I-DATE I-DATE O", "B-DATE I-DATE O"),  # at the beginning of a sentence
+        ("O I-DATE I-TIME", "O B-DATE B-TIME"),
+        ("B-DATE I-TIME I-TIME", "B-DATE B-TIME I-TIME"),
+        ("B-ไม่ยืนยัน I-ไม่ยืนยัน I-DATE", "O O B-DATE"),
+        ("B-DATE B-DATE I-DATE", "B-DATE B-DATE I-DATE"),
+    ],
+)
+def test_thainer_has_no_entity_without_its_beginning(tags, mended):
+    text = "ก\tB-DATE\n\n" + "".join(f"{word}\t{tag}\n" for word, tag in zip("กขค", tags.split(), strict=True))
+    assert parsers.thainer([("data.conll", text.encode())])["train"].entities[1] == mended.split()
+
+
+def test_thainer_when_the_word_that_begins_an_entity_is_taken_out():
+    text = "\u200b\tB-DATE\nวัน\tI-DATE\n\n\ufeff\tO\n"
+    assert parsers.thainer([("data.conll", text.encode())])["train"].values.tolist() == [["วัน", ["วัน"], ["B-DATE"]]]
+
+
+@pytest.mark.parametrize(
+    "line", ["ก", "ก O", "\tO", "ก\t", "ก\tNOUN\tO", "ก\tDATE", "ก\tB-", "ก\tE-DATE", "ก\tB-DA TE", "ก\to"]
+)
+def test_thainer_with_a_line_that_is_no_word(line):
+    with pytest.raises(data.DataError, match=r"data\.conll: line 2 should be a word, a tab, and O, B-TYPE or I-TYPE"):
+        parsers.thainer([("data.conll", f"ก\tO\n{line}\n".encode())])
+
+
+def conllu(*words, sent_id="n01002017", text="หมู่บ้าน 2 แห่ง") -> str:
+    """A sentence; each word is `number form UPOS`."""
+    columns = [word.split() for word in words]
+    lines = [f"{number}\t{form}\t{form}\t{tag}\t_\t_\t0\troot\t_\tSpaceAfter=No" for number, form, tag in columns]
+    return "\n".join([f"# sent_id = {sent_id}", f"# text = {text}", "# text_en = x = y", *lines, "", ""])
+
+
+VILLAGES = ("1 หมู่บ้าน NOUN", "2 2 NUM", "3 แห่ง NOUN")
+
+
+def test_pud():
+    contraction = ("1-2 du _", "1 de ADP", "2 le DET", "2.1 est AUX", "3 # SYM")
+    text = conllu(*VILLAGES) + conllu(*contraction, sent_id="w05010024", text="du #")
+    for published in (text, text.replace("\n", "\r\n"), text.rstrip()):
+        splits = parsers.pud([("th_pud-ud-test.conllu", published.encode())])
+        assert list(splits) == ["train"] and splits["train"].to_dict("list") == {
+            "text": ["หมู่บ้าน 2 แห่ง", "du #"],
+            "words": [["หมู่บ้าน", "2", "แห่ง"], ["de", "le", "#"]],
+            "tags": [["NOUN", "NUM", "NOUN"], ["ADP", "DET", "SYM"]],
+            "document": ["n01002", "w05010"],
+        }
+
+
+@pytest.mark.parametrize(
+    "broken, says",
+    [
+        (conllu("1 ก NOUN", "3 ค NOUN"), "line 12 should be word 2 of its sentence"),  # a line is lost
+        (conllu("1 ก NOUN", "1 ข NOUN"), "line 12 should be word 2"),
+        (conllu("1 ก NN"), "line 11 should be word 1 .* a universal part of speech"),
+        (conllu("1 ก _"), "line 11 should be word 1"),
+        (conllu("1 ก NOUN").replace("SpaceAfter=No", "No\tcolumn"), "line 11 should be word 1"),
+        (conllu("1 ก NOUN").replace("\t_\tSpaceAfter=No", ""), "line 11 should be word 1"),
+        (conllu("1-2 ก _").replace("\t", " "), "line 11 should be word 1"),
+        (conllu("1 ก NOUN").replace("# text = ", "# was = "), "the sentence of line 8 has no text"),
+        (conllu("1 ก NOUN").replace("# sent_id", "# id"), "the sentence of line 8 has no sent_id"),
+        (conllu("1 ก NOUN", text=""), "the sentence of line 8 has no text"),
+        (conllu(), "the sentence of line 8 has no words"),
+        (conllu("1-2 ก _"), "the sentence of line 8 has no words"),
+    ],
+)
+def test_pud_broken(broken, says):
+    with pytest.raises(data.DataError, match=rf"th\.conllu: {says}"):
+        parsers.pud([("th.conllu", (conllu(*VILLAGES) + broken).encode())])
+
+
+TREES = r"""(3 (2 It) (4 (2 's) (4 (4 (2 a) (4 lovely)) (2 (2 film) (2 .)))))
+(2 (2 Neutral) (2 .))
+(0 (1 Dull) (1 (1 (2 and\/or) (1 (2 -LRB-) (2 (1 empty) (2 -RRB-)))) (2 .)))
+(4 Wow)
+"""
+
+
+def test_sst2_as_published():
+    splits = parsers.sst2((f"trees/{name}.txt", TREES.encode()) for name in ("dev", "test", "train"))
+    assert list(splits) == ["valid", "test", "train"]
+    for frame in splits.values():
+        assert frame.to_dict("list") == {
+            "text": ["It 's a lovely film .", "Dull and/or ( empty ) .", "Wow"],
+            "sentiment": ["pos", "neg", "pos"],
+        }
+
+
+def test_sst2_as_lines():
+    raw = b"it 's \"a film\t1\r\nan hour , at most \t0"
+    splits = parsers.sst2([("dev.tsv", raw), ("train.tsv", raw)])
+    assert list(splits) == ["valid", "train"]
+    assert splits["train"].values.tolist() == [["it 's \"a film", "pos"], ["an hour , at most", "neg"]]
+
+
+@pytest.mark.parametrize(
+    "file, line, what",
+    [
+        ("train.txt", "(5 (2 Good) (2 .))", "a tree"),
+        ("train.txt", "(3 (2 Good) (2 .)", "a tree"),
+        ("train.txt", "(3 (2 Good) (2 .)))", "a tree"),
+        ("train.txt", "(3 (2 Good) .)", "a tree"),
+        ("train.txt", "(3 (2 Good)) (2 .)", "a tree"),
+        ("train.txt", "()", "a tree"),
+        ("train.txt", "(3 () ())", "a tree"),
+        ("train.txt", "Good .\t1", "a tree"),
+        ("dev.tsv", "good .", "a text, a tab, and 0 or 1"),
+        ("dev.tsv", "good .\t2", "a text, a tab, and 0 or 1"),
+        ("dev.tsv", "good .\t1\tx", "a text, a tab, and 0 or 1"),
+        ("dev.tsv", "sentence\tlabel", "a text, a tab, and 0 or 1"),
+        ("dev.tsv", " \t1", "a text, a tab, and 0 or 1"),
+    ],
+)
+def test_sst2_with_a_line_that_is_none(file, line, what):
+    good = "(4 Wow)" if file.endswith(".txt") else "wow\t1"
+    with pytest.raises(data.DataError, match=rf"{file}: line 2 is not {what}"):
+        parsers.sst2([(file, f"{good}\n{line}\n".encode())])
+
+
+@pytest.mark.parametrize("parser", [parsers.thainer, parsers.pud, parsers.sst2])
+def test_tagged_and_judged_sentences_of_an_empty_or_another_file(parser):
+    with pytest.raises(data.DataError, match=r"train\.txt is empty"):
+        parser([("train.txt", b"\n\n")])
+    with pytest.raises(data.DataError, match=r"train\.txt is not UTF-8"):
+        parser([("train.txt", "สวัสดี\tO\n".encode("cp874"))])
+
+
 WIKITEXT = "\n".join(  # its lines begin and end in a space
     f" {line} " if line else " "
     for line in [

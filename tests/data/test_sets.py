@@ -66,6 +66,66 @@ def test_wisesight(real):
         assert sum(len(set(part.text)) for part in parts) == len(set(pd.concat(parts).text))
 
 
+def test_thainer(real):
+    thainer = real("thainer")
+    assert (thainer.label, thainer.cut) == (None, ("test", "valid"))
+    parts = [thainer.train, thainer.valid, thainer.test]
+    whole = pd.concat(parts)
+    assert len(whole) == 6_348 and all(0.08 < len(part) / len(whole) < 0.12 for part in parts[1:])
+    assert sum(part.text.nunique() for part in parts) == whole.text.nunique() == 6_347
+    assert (whole.words.map(len) == whole.entities.map(len)).all() and whole.words.map(len).sum() == 251_256
+    assert (whole.words.map("".join) == whole.text).all() and not whole.text.str.contains("[\u200b\ufeff]").any()
+    tags = [tag for entities in whole.entities for tag in entities]
+    assert len(set(tags)) == 26 and sum(tag.startswith("B-") for tag in tags) == 17_662
+    assert set(tags) == {tag for entities in thainer.train.entities for tag in entities}
+    for entities in whole.entities:
+        for before, tag in zip(["O", *entities], entities, strict=False):
+            assert not tag.startswith("I-") or before[2:] == tag[2:]
+
+
+def test_ud_thai_pud(real):
+    pud = real("ud_thai_pud")
+    assert (pud.source, pud.label, pud.cut) == ("folder", None, ("test", "valid"))
+    parts = [pud.train, pud.valid, pud.test]
+    whole = pd.concat(parts)
+    assert len(whole) == whole.text.nunique() == 1_000
+    assert (whole.words.map(len) == whole.tags.map(len)).all() and whole.words.map(len).sum() == 22_330
+    assert len({tag for tags in whole.tags for tag in tags}) == 16  # all but INTJ
+    assert (whole.words.map("".join) == whole.text.str.replace(" ", "")).all()
+    assert sum(part.document.nunique() for part in parts) == whole.document.nunique() == 397
+    assert all(0.08 < len(part) / len(whole) < 0.12 for part in parts[1:])
+
+
+def test_sst2(real):
+    sst2 = real("sst2")
+    assert sst2.classes == ["neg", "pos"] and len(sst2.valid) == 872
+    assert sst2.valid.sentiment.value_counts().to_dict() == {"pos": 444, "neg": 428}
+    if sst2.cut:
+        assert (sst2.cut, len(sst2.train), len(sst2.test)) == (("test",), 6_228, 692)
+        assert not set(sst2.train.text) & set(sst2.test.text)
+    else:
+        assert (len(sst2.train), len(sst2.test)) == (6_920, 1_821)
+
+
+def test_sst2_from_its_archive(folder, small):
+    """The published archive has all three splits, so nothing is cut."""
+    trees = {"train": "(3 (3 Good) (2 .))\n(1 (1 Bad) (2 .))\n", "dev": "(4 Grand)\n", "test": "(0 Dire)\n(2 So)\n"}
+    archive = small.zipped({f"trees/{name}.txt": text.encode() for name, text in trees.items()})
+    (folder / "sst2").mkdir()
+    (folder / "sst2" / "trainDevTestTrees_PTB.zip").write_bytes(archive)
+    entry = replace(data.info("sst2"), sha256=hashlib.sha256(archive).hexdigest(), bytes=len(archive))
+    sst2 = data.load("sst2", catalogue={"sst2": entry})
+    assert sst2.cut == () and {split: len(frame) for split, frame in sst2.splits.items()} == {
+        "train": 2, "valid": 1, "test": 1
+    }  # fmt: skip
+    assert sst2.test.sentiment.tolist() == ["neg"] and sst2.test.sentiment.cat.categories.tolist() == ["neg", "pos"]
+
+
+def test_ud_thai_pud_is_cloned_by_hand(cache):
+    with pytest.raises(data.DownloadError, match=r"git clone --depth 1 \S+/UD_Thai-PUD .*ud_thai_pud"):
+        data.load("ud_thai_pud")
+
+
 def test_thai_wikipedia_qa(real):
     qa = real("thai_wikipedia_qa")
     assert (qa.source, qa.label, qa.cut) == ("folder", None, ())

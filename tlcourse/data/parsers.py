@@ -5,6 +5,7 @@ does not have are cut from the training rows later, by `tlcourse.data.load`.
 """
 
 import io
+import itertools
 import json
 import re
 import tempfile
@@ -114,6 +115,18 @@ def read_json_lines(raw: bytes, name: str, *, what: str, fields: dict[str, type]
         if not isinstance(row, dict) or not all(isinstance(row.get(field), kind) for field, kind in fields.items()):
             raise DataError(f"{name}: line {number} is not {what} with {' and '.join(fields)}.")
         yield tuple(row[field] for field in fields)
+
+
+def read_blocks(raw: bytes, name: str) -> Iterator[list[tuple[int, str]]]:
+    """The lines between blank ones, a block at a time, numbered from 1 on; the way of the CoNLL formats.
+
+    Raises:
+        DataError: empty or not UTF-8.
+    """
+    lines = enumerate((line.removesuffix("\r") for line in decode(raw, name).split("\n")), start=1)
+    for blank, block in itertools.groupby(lines, key=lambda numbered: not numbered[1].strip()):
+        if not blank:
+            yield list(block)
 
 
 def _need_all(found: set[str], needed: set[str], where: str) -> None:
@@ -272,6 +285,119 @@ def _orchid_words(lines: list[str], at: int, path: str) -> tuple[list[str], list
         words.append(ORCHID_SIGNS.get(word[1:-1], word) if word[:1] + word[-1:] == "<>" else word)
         tags.append(tag)
     raise DataError(f"{path}: line {end + 1} should be word/TAG or //.")
+
+
+def thainer(files: Files) -> Splits:
+    """ThaiNER: Thai words with the named entities they are in, a row a sentence (Phatthiyaphaibun 2019).
+
+    Columns: `text`, the words joined; `words`, spaces among them, and `entities`, lists of equal length. An entity
+    begins with `B-` and its type and goes on with `I-`; `O` is outside. An `I-` that goes on with nothing becomes a
+    `B-`. Byte-order marks and zero-width spaces, left over from the pages that the text is from, are taken out. The
+    type `ไม่ยืนยัน` (not confirmed) counts as outside.
+
+    A line is a word, a tab and its tag; a blank line ends a sentence.
+    """
+    sentences = []
+    for path, raw in files:
+        for block in read_blocks(raw, path):
+            words, entities = [], []
+            for number, line in block:
+                matched = re.fullmatch(r"([^\t]+)\t(O|[BI]-\S+)", line)
+                if not matched:
+                    raise DataError(f"{path}: line {number} should be a word, a tab, and O, B-TYPE or I-TYPE.")
+                word, tag = re.sub("[\u200b\ufeff]", "", matched[1]), matched[2]
+                if not word:
+                    continue
+                if tag.endswith("-ไม่ยืนยัน"):
+                    tag = "O"
+                if tag.startswith("I-") and (not entities or entities[-1][2:] != tag[2:]):
+                    tag = "B" + tag[1:]
+                words.append(word)
+                entities.append(tag)
+            if words:
+                sentences.append(("".join(words), words, entities))
+    return {"train": pd.DataFrame(sentences, columns=["text", "words", "entities"])}
+
+
+# https://universaldependencies.org/u/pos
+UPOS = "ADJ|ADP|ADV|AUX|CCONJ|DET|INTJ|NOUN|NUM|PART|PRON|PROPN|PUNCT|SCONJ|SYM|VERB|X"
+
+
+def pud(files: Files) -> Splits:
+    """A treebank of Parallel Universal Dependencies: a row a sentence, which are all to train on (Zeman et al. 2017).
+
+    Columns: `text`; `words` and `tags`, their universal parts of speech, lists of equal length; `document`, which the
+    sentence is from. A contraction is in `words` as the words it is made of (UD tags those and not the whole), and an
+    empty node, a word that is understood and not in the text, is left out.
+
+    The format is CoNLL-U: comments such as `# text = ...`, then a line of ten columns for each word, numbered from 1
+    on; the line of a contraction has the number `1-2`, and that of an empty node `1.1`. A blank line ends a sentence.
+    The last three digits of a `sent_id` count the sentences of a document.
+    """
+    sentences = []
+    for path, raw in files:
+        for block in read_blocks(raw, path):
+            comments, words, tags = {}, [], []
+            for number, line in block:
+                fields = line.split("\t")
+                if line.startswith("#"):
+                    key, _, value = line.removeprefix("#").partition("=")
+                    comments[key.strip()] = value.strip()
+                elif len(fields) == 10 and re.fullmatch(r"\d+[-.]\d+", fields[0]):
+                    continue
+                elif len(fields) == 10 and fields[0] == str(len(words) + 1) and re.fullmatch(UPOS, fields[3]):
+                    words.append(fields[1])
+                    tags.append(fields[3])
+                else:
+                    raise DataError(
+                        f"{path}: line {number} should be word {len(words) + 1} of its sentence: ten columns, "
+                        "the first its number and the fourth a universal part of speech."
+                    )
+            for key in ("sent_id", "text"):
+                if not words or not comments.get(key):
+                    raise DataError(f"{path}: the sentence of line {block[0][0]} has no {key if words else 'words'}.")
+            sentences.append((comments["text"], words, tags, comments["sent_id"][:-3]))
+    return {"train": pd.DataFrame(sentences, columns=["text", "words", "tags", "document"])}
+
+
+def sst2(files: Files) -> Splits:
+    """The Stanford Sentiment Treebank, its sentences negative or positive as a whole (Socher et al. 2013).
+
+    Columns: `text`, words and signs between spaces; `sentiment`, `neg` or `pos`. As published, `train.txt`, `dev.txt`
+    and `test.txt` have a tree a line, each phrase in brackets after its sentiment, from 0, very negative, to 4: those
+    of the whole sentence count, and neutral sentences (2) are left out. A `.tsv` file has a text, a tab and 0 or 1.
+    """
+    splits = {}
+    for path, raw in files:
+        name = PurePosixPath(path)
+        read = _sentiment_of_tree if name.suffix == ".txt" else _sentiment_of_line
+        rows = []
+        for number, line in enumerate(read_lines(raw, path), start=1):
+            text, sentiment = read(line)
+            if not text or sentiment is None:
+                what = "a tree of phrases, 0 to 4" if name.suffix == ".txt" else "a text, a tab, and 0 or 1"
+                raise DataError(f"{path}: line {number} is not {what}.")
+            if sentiment != "neutral":
+                rows.append((text, sentiment))
+        splits["valid" if name.stem == "dev" else name.stem] = pd.DataFrame(rows, columns=["text", "sentiment"])
+    return splits
+
+
+def _sentiment_of_tree(line: str) -> tuple[str, str | None]:
+    """Text and sentiment of `(3 (2 Good) (2 .))`; None for what is no such tree."""
+    leaves = re.findall(r"\([0-4] ([^()]+)\)", line)
+    signs = {"-LRB-": "(", "-RRB-": ")"}
+    text = " ".join(signs.get(leaf, leaf.replace("\\", "")) for leaf in leaves)
+    rest, whole = line, re.sub(r"\([0-4] [^()]+\)", "()", line)
+    while whole != rest:  # phrases, from the smallest to the sentence
+        rest, whole = whole, re.sub(r"\([0-4]( \(\))+\)", "()", whole)
+    return text, ("neg", "neg", "neutral", "pos", "pos")[int(line[1])] if leaves and whole == "()" else None
+
+
+def _sentiment_of_line(line: str) -> tuple[str, str | None]:
+    """Text and sentiment of `good .<tab>1`; None for what is neither 0 nor 1."""
+    text, _, label = line.rpartition("\t")
+    return text.strip(), {"0": "neg", "1": "pos"}.get(label)
 
 
 def thai_wikipedia_qa(files: Files) -> Splits:
@@ -474,10 +600,13 @@ PARSERS = {
     "imdb": imdb,
     "intents": intents,
     "orchid": orchid,
+    "pud": pud,
     "simlex999": simlex999,
+    "sst2": sst2,
     "text8": text8,
     "thai_wikipedia_qa": thai_wikipedia_qa,
     "thaigov": thaigov,
+    "thainer": thainer,
     "wikipedia_dump": wikipedia_dump,
     "wikitext": wikitext,
     "wisesight": wisesight,
