@@ -24,7 +24,7 @@ from sklearn.preprocessing import StandardScaler
 
 from tlcourse import baselines, data, profile, training, ulmfit
 from tlcourse.text import ClassificationBatches, Vocab, numericalise, thai_words, tokenise
-from tlcourse.ulmfit.softmax import SampledSoftmax
+from tlcourse.training.softmax import SampledSoftmax
 
 STARTS = {"scratch": (False, False), "1": (True, False), "2+3": (False, True), "1+2+3": (True, True)}
 

@@ -9,6 +9,7 @@ The three stages of Howard and Ruder (2018), «Universal Language Model Fine-tun
 
 import tlcourse.training  # noqa: F401, first: it silences a warning of fastai's
 from tlcourse.data.general import mini_dump
+from tlcourse.training.softmax import AdaptiveSoftmax, ChunkedSoftmax, FullSoftmax, SampledSoftmax, linear_cross_entropy
 from tlcourse.ulmfit.backbone import VocabularyReport, load_backbone, map_vocabulary, save_backbone
 from tlcourse.ulmfit.general import (
     GENERAL,
@@ -58,7 +59,6 @@ from tlcourse.ulmfit.model import (
 )
 from tlcourse.ulmfit.pretrain import RECIPES, LanguageModelWithLoss, Pretraining, pretrain
 from tlcourse.ulmfit.published import from_fastai
-from tlcourse.ulmfit.softmax import AdaptiveSoftmax, ChunkedSoftmax, FullSoftmax, SampledSoftmax, linear_cross_entropy
 
 __all__ = [
     "ALL",

@@ -19,10 +19,10 @@ from tlcourse.data.general import texts_at_hand, up_to, wikipedia_texts
 from tlcourse.text import LMBatches, Vocab
 from tlcourse.text.corpus import Corpus, build_corpus
 from tlcourse.training import perplexity
+from tlcourse.training.softmax import FullSoftmax
 from tlcourse.ulmfit.lesson import SIZES, task_words
 from tlcourse.ulmfit.model import AWDLSTMConfig, Dropouts, LanguageModel
 from tlcourse.ulmfit.pretrain import LanguageModelWithLoss, Pretraining, pretrain
-from tlcourse.ulmfit.softmax import FullSoftmax
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ from tlcourse.training import (
     schedules,
 )
 from tlcourse.training.schedules import Schedule
+from tlcourse.training.softmax import FullSoftmax
 from tlcourse.ulmfit.model import (
     AWDLSTM,
     CLASSIFIER_DROPOUTS,
@@ -40,7 +41,6 @@ from tlcourse.ulmfit.model import (
     TextClassifier,
 )
 from tlcourse.ulmfit.pretrain import LanguageModelWithLoss
-from tlcourse.ulmfit.softmax import FullSoftmax
 
 Docs = Sequence[np.ndarray]  # token ids of each text
 

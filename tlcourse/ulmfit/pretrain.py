@@ -33,9 +33,9 @@ from tlcourse.text.corpus import Corpus, TokenFile
 from tlcourse.training import ActivationRegularisation, Perplexity, fit, make_learner, schedules
 from tlcourse.training.callbacks import KeepHistory, MixedPrecision
 from tlcourse.training.checkpoint import SaveCheckpoints, read_checkpoint
+from tlcourse.training.softmax import AdaptiveSoftmax, ChunkedSoftmax, FullSoftmax, SampledSoftmax
 from tlcourse.ulmfit.backbone import save_backbone
 from tlcourse.ulmfit.model import AWDLSTMConfig, Dropouts, LanguageModel
-from tlcourse.ulmfit.softmax import AdaptiveSoftmax, ChunkedSoftmax, FullSoftmax, SampledSoftmax
 
 FORMAT = "tlcourse-pretraining-1"
 ROWS_A_CHECKPOINT = 10  # of metrics.csv
@@ -110,7 +110,7 @@ class LanguageModelWithLoss(nn.Module):
     """A language model whose softmax is part of the loss, so that not all logits need be computed.
 
     :meth:`forward` gives what the decoder sees, (B, T) -> (B, T, D), and :meth:`loss` the cross entropy of the words
-    that follow, through one of the four softmaxes of :mod:`tlcourse.ulmfit.softmax`.
+    that follow, through one of the four softmaxes of :mod:`tlcourse.training.softmax`.
     """
 
     def __init__(self, language_model: LanguageModel, softmax: FullSoftmax):

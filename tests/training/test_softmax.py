@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from tlcourse.ulmfit import softmax as softmaxes
-from tlcourse.ulmfit.softmax import (
+from tlcourse.training import softmax as softmaxes
+from tlcourse.training.softmax import (
     AdaptiveSoftmax,
     ChunkedSoftmax,
     FullSoftmax,
