@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matplotlib.figure import Figure
 
 from tlcourse import plots
 from tlcourse.widgets import word2vec
@@ -31,18 +32,32 @@ from tlcourse.word2vec.vectors import SubwordVectors, WordVectors
 WORDS = ["the", "king", "queen", "man", "woman", "ตา", "น้ำ", "$x$", "<b>", "paris"]
 
 
-def picture(demo) -> bytes:
-    (image,) = (child for child in demo.ui.children if isinstance(child, ipywidgets.Image))
-    return bytes(image.value)
-
-
 def words(demo) -> str:
     return demo.ui.children[-1].value
 
 
+@pytest.fixture
+def picture():
+    """For tests that look at a demo's picture; for others it is not rendered, which takes most of the time."""
+
+    def picture(demo) -> bytes:
+        (image,) = (child for child in demo.ui.children if isinstance(child, ipywidgets.Image))
+        return bytes(image.value)
+
+    return picture
+
+
+def unrendered(figure) -> bytes:
+    plt.close(figure)
+    return b"a picture"
+
+
 @pytest.fixture(autouse=True)
-def styled(caplog):
+def styled(caplog, request, monkeypatch):
     """The course's font; no glyph is missing in any picture, and no figure stays open."""
+    if not {"picture", "notebook"} & set(request.fixturenames):
+        monkeypatch.setattr("tlcourse.widgets.demo.png", unrendered)
+        monkeypatch.setattr(Figure, "draw_without_rendering", lambda figure: None)  # labels then stand anywhere
     with mpl.rc_context(), warnings.catch_warnings(), caplog.at_level(logging.WARNING):
         warnings.filterwarnings("error", message="Glyph")
         plots.use_course_style()
@@ -122,7 +137,7 @@ class TestTrainingMap:
     def demo(self):
         return training_map(self.history, WORDS, ["a", "b"] * 5)
 
-    def test_every_step(self, demo):
+    def test_every_step(self, demo, picture):
         shown = set()
         for step in (3, 1, 2, 0):
             demo.controls["step"].value = step
@@ -253,7 +268,7 @@ class TestNeighbours:
             assert demo.state.neighbours[name].equals(model.nearest("king", k=8))
         assert "skip-gram &lt;i&gt;: <b>king</b>, number 2 by frequency" in words(demo)
 
-    def test_how_many(self, demo):
+    def test_how_many(self, demo, picture):
         for k in (1, 20):
             before = picture(demo)
             demo.controls["k"].value = k
@@ -276,11 +291,11 @@ class TestNeighbours:
         assert not demo.state.unknown and not demo.state.composed
 
     @pytest.mark.parametrize("typed", ["<script>", r"$\frac$", "樺樺樺"])
-    def test_nonsense(self, demo, typed):
+    def test_nonsense(self, demo, typed, picture):
         demo.controls["word"].value = typed
         assert len(demo.state.unknown) == 1 and "<script>" not in words(demo)
 
-    def test_nothing(self, demo):
+    def test_nothing(self, demo, picture):
         before = picture(demo)
         demo.controls["word"].value = "  "
         assert set(demo.state.neighbours.values()) == {None} and "Type a word" in words(demo)
@@ -303,7 +318,7 @@ class TestAnalogies:
         assert demo.controls["example"].options == ("man : king = woman : ?", "ตา : น้ำ = the : ?")
         assert f"is to <b style='color:{plots.GREEN}'>queen</b>" in words(demo)
 
-    def test_the_method(self, demo, models):
+    def test_the_method(self, demo, models, picture):
         before = picture(demo)
         demo.controls["method"].value = "mul"
         expected = models["skip-gram <i>"].analogy("man", "king", "woman", k=5, method="mul")
@@ -390,7 +405,7 @@ class TestSenses:
         np.testing.assert_allclose(np.diag(demo.state.cosines), 1)
         assert demo.controls["layer"].max == 3 and "Layer <b>0</b> of 3" in words(demo)
 
-    def test_every_layer_and_one_encoding(self, demo, encoder):
+    def test_every_layer_and_one_encoding(self, demo, encoder, picture):
         margins, shown = [], set()
         for layer in (0, 1, 2, 3):
             demo.controls["layer"].value = layer
@@ -487,7 +502,7 @@ class TestWindow:
         assert "&lt;b&gt;" in words(demo) and words(demo).count("<tr>") == 5
 
     @pytest.mark.parametrize("window", [2, 10])
-    def test_each_window_at_each_centre(self, demo, window):
+    def test_each_window_at_each_centre(self, demo, window, picture):
         demo.controls["window"].value = window
         for centre in (0, 5):
             before = picture(demo)
