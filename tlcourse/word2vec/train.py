@@ -247,15 +247,15 @@ def descend(table: Tensor, rows: Tensor, gradient: Tensor, squares: Tensor, lr: 
         squares: the weighted sum of those squared lengths, (...).
     """
     rows, gradient = rows.flatten(), gradient.flatten(0, -2)
-    curvature = torch.zeros(len(table), device=table.device).index_add_(0, rows, squares.flatten(), alpha=0.25)
-    rates = lr / (lr * curvature[rows]).clamp_(min=1)
+    curvature = table.new_zeros(len(table)).index_add_(0, rows, squares.flatten(), alpha=0.25)
+    rates = lr / (lr * curvature.index_select(0, rows)).clamp_(min=1)
     # where all columns of a row go to one place, scatter_add_ is faster than index_add_
     table.scatter_add_(0, rows[:, None].expand_as(gradient), gradient.mul_(-rates[:, None]))
 
 
 def squared_lengths(vectors: Tensor) -> Tensor:
     """(B, K, D) -> (B, 1, K)."""
-    return torch.linalg.vecdot(vectors, vectors)[:, None]
+    return vectors.norm(dim=2).square_()[:, None]
 
 
 # -------------------------------------------------------------------------------------------- the words' vectors
@@ -329,8 +329,8 @@ class Subwords:
 
 
 def starting_vectors(rows: int, dim: int, generator: torch.Generator) -> Tensor:
-    """Small random numbers, uniform within a half over D of zero, as the C code has them: (rows, D)."""
-    return (torch.rand(rows, dim, generator=generator) - 0.5) / dim
+    """Small random numbers, uniform from -1/D to 1/D, as fastText and gensim have them: (rows, D)."""
+    return torch.empty(rows, dim).uniform_(-1 / dim, 1 / dim, generator=generator)
 
 
 # -------------------------------------------------------------------------------------------------- the one loop
