@@ -17,7 +17,7 @@ from tlcourse.word2vec import classify
 from tlcourse.word2vec.classify import PAD, Classifier, Recipe, compare
 from tlcourse.word2vec.vectors import WordVectors
 
-RECIPE = Recipe(steps=150, batch_size=32)
+RECIPE = Recipe(steps=60, batch_size=32, lr=6e-2)
 ABOUT = [[f"{topic}{i}" for i in range(60)] for topic in ("rice", "train", "rain")]
 COMMON = [f"common{i}" for i in range(10)]
 
