@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,7 +78,7 @@ class Embedder:
         return [embedded[row] for row in range(len(sentences))]
 
     @torch.no_grad()
-    def _embed(self, batch: list[Sequence[str]]) -> Iterator[np.ndarray]:
+    def _embed(self, batch: list[Sequence[str]]) -> list[np.ndarray]:
         """One batch."""
         ids = character_ids(batch, longest=self.config.longest)
         if not any(map(len, batch)):
@@ -189,8 +189,10 @@ def read_weights(path: str | Path, config: ELMoConfig) -> dict[str, Tensor]:
             return _state(_Arrays(file, path), config)
     except FileNotFoundError:
         raise
-    except (OSError, RuntimeError, KeyError) as error:
-        raise WeightsError(f"{path} is not a whole HDF5 file: {error}") from error
+    except (OSError, RuntimeError, KeyError, UnicodeError) as error:
+        raise WeightsError(
+            f"{path} is not a whole HDF5 file: {error}. If it was downloaded, delete it and download it again."
+        ) from error
 
 
 class _Arrays:
@@ -207,9 +209,7 @@ class _Arrays:
         if name not in self.shapes:
             raise WeightsError(f"{self.path} lacks {name}")
         if (found := self.shapes[name]) != shape:
-            raise WeightsError(
-                f"{self.path}: {name} has the shape {found}, but {options} in the options ask for {shape}"
-            )
+            raise WeightsError(f"{self.path}: {name} has the shape {found}, but the options {options} ask for {shape}")
         array = self.file[name]
         if array.dtype.kind != "f":
             raise WeightsError(f"{self.path}: {name} holds {array.dtype}, not floating-point numbers")
@@ -254,8 +254,8 @@ def _state(arrays: _Arrays, config: ELMoConfig) -> dict[str, Tensor]:
             }
     if arrays.left:
         raise WeightsError(
-            f"{arrays.path} also has {', '.join(sorted(arrays.left))}, which the options do not ask for: are lstm.n_layers, "
-            "char_cnn.n_highway and char_cnn.filters those of these weights?"
+            f"{arrays.path} also has {', '.join(sorted(arrays.left))}, which the options do not ask for: "
+            "are lstm.n_layers, char_cnn.n_highway and char_cnn.filters those of these weights?"
         )
     return {name: tensor.contiguous() for name, tensor in state.items()}
 
@@ -335,9 +335,7 @@ def fetch(name: str, *, table: Mapping[str, Published] | None = None) -> tuple[P
             config = read_options(options)
             for size in ("projection_dim", "lstm_dim", "n_highway"):
                 if (found := getattr(config, size)) != (wanted := getattr(entry, size)):
-                    raise WeightsError(
-                        f"{options} is not that of {name}: its {size} is {found}, not {wanted}. Delete it."
-                    )
+                    raise WeightsError(f"{options} is not of {name}: its {size} is {found}, not {wanted}. Delete it.")
             return options, published_file(name, entry.weights, n_bytes=entry.bytes, folder=folder)
     except OSError as error:
         raise DownloadError(
