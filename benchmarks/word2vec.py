@@ -22,7 +22,7 @@ from gensim.models import FastText
 from gensim.models import Word2Vec as Gensim
 
 from tlcourse import data, profile
-from tlcourse.data.general import texts_at_hand
+from tlcourse.data.general import lines_of_words, texts_at_hand
 from tlcourse.text import english_words, thai_words
 from tlcourse.word2vec import (
     EncodedText,
@@ -34,7 +34,6 @@ from tlcourse.word2vec import (
     held_out_rank,
     word_similarity,
 )
-from tlcourse.word2vec.lesson import lines_of_words
 from tlcourse.word2vec.train import train
 
 MODELS = {

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from tlcourse import data
 from tlcourse.data import wikipedia
+from tlcourse.text import tokenise
 
 
 def mini_dump() -> Path:
@@ -44,3 +47,16 @@ def up_to(texts: Sequence[str], characters: int) -> list[str]:
     """The first texts, as many as begin within so many characters."""
     ends = np.cumsum([len(text) for text in texts])
     return list(texts[: int(np.searchsorted(ends, characters)) + 1])
+
+
+def lines_of_words(texts: Mapping[str, Sequence[str]], tokeniser: Callable[[str], list[str]]) -> list[list[str]]:
+    """Texts cut into lines, and lines into words; what has no letter or digit is left out, as are lines of one word."""
+    lines = [line for some in texts.values() for text in some for line in text.splitlines() if line.strip()]
+    cut = tokenise(lines, tokeniser, progress=False)
+    words = ([word for word in line if any(map(str.isalnum, word))] for line in cut)
+    return [line for line in words if len(line) > 1]
+
+
+def fingerprint(*settings: object) -> str:
+    """Eight hexadecimal digits that differ when a setting does: a name for what is kept in the cache."""
+    return hashlib.sha256(json.dumps(settings, ensure_ascii=False).encode()).hexdigest()[:8]

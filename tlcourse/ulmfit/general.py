@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -15,7 +13,7 @@ import pandas as pd
 import torch
 
 from tlcourse import data, profile
-from tlcourse.data.general import texts_at_hand, up_to, wikipedia_texts
+from tlcourse.data.general import fingerprint, texts_at_hand, up_to, wikipedia_texts
 from tlcourse.text import LMBatches, Vocab
 from tlcourse.text.corpus import Corpus, build_corpus
 from tlcourse.training import perplexity
@@ -114,11 +112,6 @@ def general_backbone(sizes: GeneralSizes | None = None, corpus: Corpus | None = 
         print(f"Pretraining on {len(corpus.train):,} tokens of general Thai, once: it is kept in the cache.")
         pretrain(corpus, folder, sizes.recipe, progress=progress)
     return path
-
-
-def fingerprint(*settings: object) -> str:
-    """Eight hexadecimal digits that differ when a setting does."""
-    return hashlib.sha256(json.dumps(settings, ensure_ascii=False).encode()).hexdigest()[:8]
 
 
 # ------------------------------------------------------------------------------------------------- measurements

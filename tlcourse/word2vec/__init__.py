@@ -4,6 +4,7 @@ Train them (:func:`train`: skip-gram, CBOW, fastText; :func:`train_glove`), keep
 others (:mod:`.published`), ask them (:class:`WordVectors`) and judge them (:mod:`.evaluate`, :mod:`.classify`).
 """
 
+from tlcourse.data.general import lines_of_words
 from tlcourse.word2vec import published
 from tlcourse.word2vec.classify import binomial_interval, compare
 from tlcourse.word2vec.corpus import EncodedText, encode, encode_like
@@ -24,7 +25,6 @@ from tlcourse.word2vec.lesson import (
     english_texts,
     homework,
     judge,
-    lines_of_words,
     odd_ones_out,
     places_of_words,
     relatives,

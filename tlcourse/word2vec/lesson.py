@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from tlcourse import data
-from tlcourse.data.general import texts_at_hand, up_to, wikipedia_texts
+from tlcourse.data.general import lines_of_words, texts_at_hand, up_to, wikipedia_texts
 from tlcourse.text import thai_words, tokenise
 from tlcourse.word2vec.classify import Recipe, compare
 from tlcourse.word2vec.corpus import EncodedText, encode, encode_like
@@ -91,14 +91,6 @@ def thai_texts(sizes: Sizes) -> dict[str, list[str]]:
     """Thai to learn from, by its source."""
     texts = {"wikipedia": up_to(wikipedia_texts(), sizes.characters)}
     return texts | texts_at_hand(sizes.thai, characters=sizes.characters)
-
-
-def lines_of_words(texts: Mapping[str, Sequence[str]], tokeniser: Callable[[str], list[str]]) -> list[list[str]]:
-    """Texts cut into lines, and lines into words; what has no letter or digit is left out, as are lines of one word."""
-    lines = [line for some in texts.values() for text in some for line in text.splitlines() if line.strip()]
-    cut = tokenise(lines, tokeniser, progress=False)
-    words = ([word for word in line if any(map(str.isalnum, word))] for line in cut)
-    return [line for line in words if len(line) > 1]
 
 
 # -------------------------------------------------------------------------------------------------- the models
