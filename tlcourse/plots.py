@@ -6,16 +6,16 @@ matplotlib a font that draws Thai.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from importlib import resources
-from itertools import cycle, pairwise
+from itertools import cycle, pairwise, product
 from pathlib import Path
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib import font_manager, patheffects
+from matplotlib import font_manager, patches, patheffects
 from matplotlib.axes import Axes
 
 # Okabe and Ito's colours: they stay apart for colour-blind readers and on a weak projector
@@ -994,3 +994,351 @@ def cost(frame: pd.DataFrame, *, measure: str, highlight: str | None = None, ax:
     ax.set_ylim(len(methods) - 0.5, -0.5)
     ax.grid(axis="y", visible=False)
     return ax
+
+
+# -------------------------------------------------------------------------------------------------------- ELMo
+def layer_weights(frame: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+    """The shares of the layers that each task learned: a bar a layer and task, its error bar the deviation by seed.
+
+    Dashed is the share of each layer where all have the same, from which learning starts.
+
+    Args:
+        frame: one row a run and layer, with the columns ``task``, ``layer`` and ``weight``, and every run a dot; or
+            one row a task and layer, with ``mean`` and ``std``.
+    """
+    ax = ax if ax is not None else plt.subplots(figsize=(10, 5))[1]
+    layers, tasks = list(dict.fromkeys(frame["layer"])), list(dict.fromkeys(frame["task"]))
+    summary = frame
+    if "weight" in frame:
+        summary = frame.groupby(["task", "layer"], observed=True)["weight"].agg(["mean", "std"]).reset_index()
+    width = 0.8 / len(tasks)
+    for i, task in enumerate(tasks):
+        of_task = summary[summary["task"] == task].set_index("layer").reindex(layers)
+        x = np.arange(len(layers)) + (i - (len(tasks) - 1) / 2) * width
+        mean, std = of_task["mean"].to_numpy(), of_task["std"].fillna(0).to_numpy()
+        ax.bar(x, mean, width * 0.9, color=CYCLE[i % len(CYCLE)], label=drawable(str(task)))
+        ax.errorbar(x, mean, std, fmt="none", ecolor="black", elinewidth=2, capsize=6)
+        tops = mean + std
+        if "weight" in frame:
+            runs = frame[frame["task"] == task]
+            at = x[runs["layer"].map(layers.index)] + _aside(runs["layer"], width * 0.3)
+            ax.plot(at, runs["weight"], "o", color="black", markersize=4, alpha=0.6)
+            tops = np.fmax(tops, runs.groupby("layer")["weight"].max().reindex(layers).to_numpy())
+        for place, top, value in zip(x, tops, mean, strict=True):
+            above = {"xytext": (0, 6), "textcoords": "offset points", "ha": "center", "fontsize": 14}
+            ax.annotate(f"{value:.2f}", (place, top), path_effects=_HALO, zorder=4, **above)
+    ax.axhline(1 / len(layers), color=GREY, linestyle="--", zorder=0.9)
+    beside = {"xycoords": ("axes fraction", "data"), "xytext": (6, 0), "textcoords": "offset points", "va": "center"}
+    ax.annotate(f"1/{len(layers)}", (1, 1 / len(layers)), color=GREY, fontsize=17, **beside)
+    ax.set_xticks(range(len(layers)), [drawable(str(layer)) for layer in layers])
+    ax.tick_params(axis="x", length=0)
+    ax.set(ylabel="share of the layer", ylim=(0, ax.get_ylim()[1] * 1.1))
+    ax.grid(axis="x", visible=False)
+    ax.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
+    return ax
+
+
+_HALO = [patheffects.withStroke(linewidth=3, foreground="white")]
+
+
+def _aside(groups: pd.Series, width: float) -> np.ndarray:
+    """Small steps to the left and the right, so that the dots of a group do not lie on each other."""
+    number, size = groups.groupby(groups).cumcount(), groups.groupby(groups).transform("size")
+    return ((number - (size - 1) / 2) * width / size).to_numpy()
+
+
+def layer_scores(
+    frame: pd.DataFrame,
+    *,
+    score: str = "score",
+    by: str = "task",
+    baseline: Mapping[str, float] | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Each layer alone and their mixes: every seed a dot, the mean a bar with its value, a colour a task.
+
+    Dots and no bars from zero: the differences between layers would be too small to see.
+
+    Args:
+        frame: one row a run, with the columns ``mix`` (0, 1, 2, "mean", "learned", in the order to be drawn),
+            ``score`` and ``by``; without the column ``by`` all is of one colour.
+        by: the column that colours tell apart, such as ``task`` or ``source``.
+        baseline: scores of static vectors, by the values of ``by``: dashed lines.
+    """
+    ax = ax if ax is not None else plt.subplots(figsize=(11, 5.5))[1]
+    mixes = list(dict.fromkeys(frame["mix"]))
+    groups = dict.fromkeys(frame[by]) if by in frame else [None]
+    width = 0.84 / len(groups)
+    for i, (group, colour, marker) in enumerate(zip(groups, cycle(CYCLE), cycle(MARKERS), strict=False)):
+        runs = frame if group is None else frame[frame[by] == group]
+        x = np.arange(len(mixes)) + (i - (len(groups) - 1) / 2) * width
+        at = x[runs["mix"].map(mixes.index)] + _aside(runs["mix"], width * 0.5)
+        ax.plot(at, runs[score], marker, color=colour, markersize=7, alpha=0.75, label=group and drawable(str(group)))
+        by_mix = runs.groupby("mix", sort=False)[score].agg(["mean", "max"]).reindex(mixes)
+        ax.hlines(by_mix["mean"], x - width * 0.36, x + width * 0.36, color=colour, linewidth=4)
+        for place, mean, top in zip(x, by_mix["mean"], by_mix["max"], strict=True):
+            above = {"xytext": (0, 7), "textcoords": "offset points", "ha": "center", "fontsize": 14}
+            ax.annotate(f"{mean:#.3g}", (place, top), path_effects=_HALO, zorder=4, **above)
+    for (group, value), style in zip((baseline or {}).items(), cycle(["--", ":", "-."]), strict=False):
+        colour = CYCLE[list(groups).index(group) % len(CYCLE)] if group in groups and len(groups) > 1 else GREY
+        label = drawable(f"static, {group}: {value:#.3g}")
+        ax.axhline(value, color=colour, linestyle=style, label=label, zorder=0.9)
+    ax.set_xticks(range(len(mixes)), [drawable(str(mix)) for mix in mixes])
+    ax.tick_params(axis="x", length=0)
+    ax.margins(y=0.12)
+    ax.set(xlabel="one layer, or a mix of all", ylabel=score.replace("_", " "), xlim=(-0.5, len(mixes) - 0.5))
+    ax.grid(axis="x", visible=False)
+    if ax.get_legend_handles_labels()[0]:
+        ax.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=2 if baseline else 3)
+    return ax
+
+
+def weight_grid(steps: int) -> np.ndarray:
+    """All shares of three layers in steps of 1 / ``steps``: (N, 3), each row summing to 1, N the triangle's points."""
+    return np.array([(i, j, steps - i - j) for i in range(steps + 1) for j in range(steps + 1 - i)]) / steps
+
+
+def layer_triangle(
+    frame: pd.DataFrame,
+    corners: Sequence[str],
+    *,
+    score: str = "score",
+    learned: pd.DataFrame | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Every mix of three layers as a point of a triangle, coloured by its score; in a corner is one layer alone.
+
+    The best point is ringed.
+
+    Args:
+        frame: one row a mix, with the three columns ``corners`` (shares, summing to 1; see :func:`weight_grid`) and
+            ``score``.
+        corners: the columns that hold the shares, and the names of the corners: left, right, top.
+        learned: shares that training found, a star each, a colour a task: the columns ``corners`` and ``task``.
+
+    Raises:
+        ValueError: there are not three corners, or shares that do not sum to 1.
+    """
+    if len(corners) != 3:
+        raise ValueError(f"a triangle has 3 corners, not {len(corners)}")
+    ax = ax if ax is not None else plt.subplots(figsize=(9, 7))[1]
+    xy = _in_triangle(frame, corners)
+    gaps = np.linalg.norm(xy[:, None] - xy, axis=-1)
+    radius = np.clip(gaps[gaps > 1e-6].min(initial=0.2), 0.02, 0.2) / 3**0.5  # hexagons of a grid touch
+    angles = np.arange(6) * np.pi / 3
+    hexagon = radius * np.stack([np.sin(angles), np.cos(angles)], axis=1)  # (6, 2)
+    style = {"cmap": "Blues", "edgecolors": "#cccccc", "linewidths": 0.5}
+    points = mpl.collections.PolyCollection(xy[:, None] + hexagon, array=frame[score].to_numpy(dtype=float), **style)
+    ax.add_collection(points)
+    best = frame[score].to_numpy().argmax()
+    label = f"best: {frame[score].iloc[best]:#.3g}"
+    ax.scatter(
+        *xy[best], s=420, facecolors="none", edgecolors="black", linewidths=3, label=label, zorder=3, path_effects=_RING
+    )
+    if learned is not None:
+        stars = {"marker": "*", "s": 420, "edgecolors": "white", "linewidths": 1.5, "zorder": 4}
+        by_task = learned.groupby("task", sort=False)
+        for (task, runs), colour in zip(by_task, cycle([ORANGE, RED, GREEN, PURPLE]), strict=False):
+            ax.scatter(*_in_triangle(runs, corners).T, color=colour, label=f"learned: {drawable(str(task))}", **stars)
+    ax.set(xlim=(-0.3, 1.3), ylim=(-0.12 - radius, 0.98 + radius), xticks=[], yticks=[])
+    ax.set_aspect("equal")
+    ax.grid(visible=False)
+    ax.spines[:].set_visible(False)
+    for name, (x, y), va, side in zip(corners, _CORNERS, ("top", "top", "bottom"), (-1, -1, 1), strict=True):
+        ax.text(x, y + side * (radius + 0.02), drawable(str(name)), ha="center", va=va, fontsize=17)
+    ax.figure.colorbar(points, ax=ax, shrink=0.7, label=score.replace("_", " "))
+    ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(-0.02, 1), handletextpad=0.3, labelspacing=0.7)
+    return ax
+
+
+_RING = [patheffects.withStroke(linewidth=6, foreground="white")]
+_CORNERS = np.array([[0, 0], [1, 0], [0.5, 3**0.5 / 2]])
+
+
+def _in_triangle(frame: pd.DataFrame, corners: Sequence[str]) -> np.ndarray:
+    """Shares (N, 3) as points of the plane, (N, 2)."""
+    shares = frame[list(corners)].to_numpy(dtype=float)
+    if len(bad := np.flatnonzero(np.abs(shares.sum(axis=1) - 1) > 1e-3)):
+        raise ValueError(f"the shares of the layers sum to 1; look at row {bad[0]}: {shares[bad[0]].tolist()}")
+    return shares @ _CORNERS
+
+
+def leak(frame: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+    """Perplexity as two language models learn, one of which reads the answer: it falls towards 1.
+
+    Args:
+        frame: one row a measurement, with the columns ``method``, ``tokens`` (read so far) and ``perplexity``.
+    """
+    ax = ax if ax is not None else plt.subplots(figsize=(10, 6))[1]
+    language_model_curves(frame, ax=ax)
+    ax.axhline(1, color=RED, linestyle="--", linewidth=2)
+    in_frame = {"xycoords": ("axes fraction", "data"), "xytext": (-4, -4), "textcoords": "offset points"}
+    ax.annotate("1: always sure, always right", (1, 1), color=RED, fontsize=15, ha="right", va="top", **in_frame)
+    ax.set_ylim(0.51, frame["perplexity"].max() * 1.5)
+    ax.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
+    return ax
+
+
+def bilm_diagram(
+    words: Sequence[str], *, layers: int = 2, highlight: int | None = None, ax: Axes | None = None
+) -> Axes:
+    """ELMo's bidirectional language model: characters below, a forward and a backward chain that never meet.
+
+    With ``highlight``, how one word is guessed, twice: blue is what the forward chain has read by then, the words
+    before, and orange what the backward chain has, the words after. The word itself, crossed out, neither has.
+
+    Args:
+        words: of a sentence; the marks of its beginning and end are added.
+        highlight: the position among ``words`` of the one to guess.
+
+    Raises:
+        ValueError: there is no such position.
+    """
+    if highlight is None:
+        colours = {"characters": GREY, "forward": BLUE, "backward": ORANGE}
+        return _chains(words, layers, lambda column, direction, layer: colours[direction], ax=ax)
+    guessed = _column(words, highlight)
+
+    def paint(column: int, direction: str, layer: int) -> str:
+        if column < guessed and direction != "backward":
+            return BLUE
+        return ORANGE if column > guessed and direction != "forward" else "white"
+
+    guesses = [(guessed - 1, "forward"), (guessed + 1, "backward")]
+    ax = _chains(words, layers, paint, guesses=guesses, guessed=guessed, ax=ax)
+    for slope in (-1, 1):  # the cross
+        x, y = 0.3 * np.array([-1, 1]), slope * np.array([-0.95, 0.95])
+        ax.plot(guessed + x, y - 0.55, color=RED, linewidth=5, zorder=5)
+    for place, text, colour in (("left", "→  has read the words before", BLUE), ("right", "those after  ←", ORANGE)):
+        ax.set_title(text, loc=place, color=colour, fontsize=19)
+    return ax
+
+
+def leak_diagram(words: Sequence[str], highlight: int, *, ax: Axes | None = None) -> Axes:
+    """Why not an ordinary bidirectional LSTM of two layers: the way of a word, in red, to its own guess.
+
+    Its second layer reads both directions of the first. So the backward state one place to the left, which has read
+    the word, hands it to the forward state from which the word is guessed.
+
+    Args:
+        words: of a sentence; the marks of its beginning and end are added.
+        highlight: the position among ``words`` of the one to guess.
+
+    Raises:
+        ValueError: there is no such position.
+    """
+    guessed = _column(words, highlight)
+    way = {
+        (guessed, "characters", 0),
+        (guessed, "backward", 1),
+        (guessed - 1, "backward", 1),
+        (guessed - 1, "forward", 2),
+    }
+    pale = {"characters": "#e6e6e6", "forward": "#cfe3f1", "backward": "#faecc9"}
+
+    def paint(*state: int | str) -> str:
+        return RED if state in way else pale[state[1]]
+
+    ax = _chains(words, 2, paint, across=True, guesses=[(guessed - 1, "forward")], guessed=guessed, ax=ax)
+    ax.set_title("layer 2 reads both directions: the answer travels up", color=RED, fontsize=19)
+    return ax
+
+
+def _column(words: Sequence[str], highlight: int) -> int:
+    """The column of a word in a drawing that begins with the mark of the sentence's beginning."""
+    if not 0 <= highlight < len(words):
+        raise ValueError(f"highlight is one of the positions 0 to {len(words) - 1}, not {highlight}")
+    return highlight + 1
+
+
+def _chains(
+    words: Sequence[str],
+    layers: int,
+    paint: Callable[[int, str, int], str],
+    *,
+    across: bool = False,
+    guesses: Sequence[tuple[int, str]] = (),
+    guessed: int = 0,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw characters and two chains of LSTMs: a column a word, the forward states left of it, the backward right.
+
+    What leads from one box to another of the same colour has this colour, and all else is a thin grey.
+
+    Args:
+        paint: the colour of (column, direction, layer); the characters are a direction of their own, layer 0.
+        across: each layer reads both directions of the one below.
+        guesses: columns and directions whose top states guess the word ``guessed``, a column too.
+    """
+    words = ["<S>", *map(drawable, words), "</S>"]
+    columns, height = range(len(words)), 2.3 * layers + (1.9 if guesses else 0.4)
+    if ax is None:
+        width = np.clip(0.13 * max(map(len, words)), 1.5, 2.2) * len(words) + 1.8
+        ax = plt.subplots(figsize=(width, 0.66 * (height + 2.2)))[1]
+    ax.set(xlim=(-1.5, len(words) - 0.5), ylim=(-1.6, height + 0.6))
+    ax.axis("off")
+
+    def place(column: int, direction: str, layer: int) -> tuple[float, float]:
+        return {
+            "characters": (column, 0),
+            "forward": (column - 0.22, 2.3 * layer - 0.7),
+            "backward": (column + 0.22, 2.3 * layer + 0.1),
+        }[direction]
+
+    chains = [("forward", 1), ("backward", -1)]
+    states = [(c, "characters", 0) for c in columns]
+    links = []
+    for column, (direction, step), layer in product(columns, chains, range(1, layers + 1)):
+        state = (column, direction, layer)
+        states.append(state)
+        if column - step in columns:
+            links.append(((column - step, direction, layer), state))
+        below = [name for name, _ in chains] if across else [direction]
+        links += [((column, name, layer - 1), state) for name in (below if layer > 1 else ["characters"])]
+    signs = {"characters": "CNN", "forward": "→", "backward": "←"}
+    boxes = {state: _box(ax, place(*state), signs[state[1]], paint(*state)) for state in states}
+    for source, target in links:
+        colour = paint(*target)
+        used = colour == paint(*source) and colour != "white"
+        style = {"color": colour, "linewidth": 4} if used else {"color": "#bdbdbd", "linewidth": 1.3}
+        style |= {"arrowstyle": "-|>", "mutation_scale": 18, "zorder": 1 + used + (colour == RED)}
+        ends = {"patchA": boxes[source], "patchB": boxes[target], "shrinkA": 0, "shrinkB": 1}
+        ax.add_patch(patches.FancyArrowPatch(place(*source), place(*target), **style, **ends))
+    for column, direction in guesses:
+        x, y = place(column, direction, layers)
+        side = guessed + (-0.17 if direction == "forward" else 0.17)
+        way = mpl.path.Path([(x, y + 0.3), (x, height), (side, height)])
+        colour = paint(column, direction, layers)
+        ax.add_patch(
+            patches.FancyArrowPatch(path=way, arrowstyle="-|>", mutation_scale=22, color=colour, fc="none", lw=4)
+        )
+        _box(ax, (guessed, height), "?", RED if across else "black", filled=False)
+    rows = [("characters", 0, "black")]
+    rows += [
+        (name, layer, colour)
+        for layer in range(1, layers + 1)
+        for (name, _), colour in zip(chains, (BLUE, ORANGE), strict=True)
+    ]
+    for name, layer, colour in rows:
+        text = f"{name} {layer}" if layer else name
+        ax.text(-0.62, place(0, name, layer)[1], text, ha="right", va="center", fontsize=16, color=colour)
+    ax.figure.draw_without_rendering()
+    room = 0.92 * np.ptp(ax.transData.transform([(0, 0), (1, 0)])[:, 0])
+    for column, word in zip(columns, words, strict=True):
+        style = {"color": RED} if guesses and column == guessed else {}
+        style |= {"ha": "center", "va": "center", "path_effects": _HALO, "zorder": 7, "parse_math": False}
+        label = ax.text(column, -1.1, word, fontsize=20, **style)
+        label.set_fontsize(20 * min(1, room / label.get_window_extent().width))
+    return ax
+
+
+def _box(ax: Axes, at: tuple[float, float], text: str, colour: str, *, filled: bool = True) -> patches.Patch:
+    """A box of a drawing of a network; a white one is out of use."""
+    (x, y), unused = at, colour == "white"
+    ink = "white" if colour in (BLUE, RED, GREY) else GREY if unused else "black"
+    style = {"fc": colour if filled else "white", "ec": "#bdbdbd" if unused else "black", "lw": 1.5, "zorder": 4}
+    shape = patches.BoxStyle("round", pad=0, rounding_size=0.08)
+    box = ax.add_patch(patches.FancyBboxPatch((x - 0.17, y - 0.3), 0.34, 0.6, boxstyle=shape, **style))
+    size = 13 if len(text) > 1 else 19
+    ax.text(x, y, text, ha="center", va="center", fontsize=size, color=ink if filled else colour, zorder=5)
+    return box
