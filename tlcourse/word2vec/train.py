@@ -388,8 +388,16 @@ class Training:
             hidden, targets, weights = self.inputs(centres), near, mask
         else:  # the mean of its context predicts each word
             size = mask.sum(2)  # (B, C)
-            hidden, targets = (mask / size.clamp(min=1)[..., None]) @ self.inputs(near), centres
-            weights = torch.diag_embed((size > 0).float())  # (B, C, C)
+            hidden = (mask / size.clamp(min=1)[..., None]) @ self.inputs(near)
+            if self.recipe.hierarchical:  # no noise words to share: B C blocks of one word
+                hidden, targets, weights = (
+                    hidden.view(-1, 1, hidden.shape[2]),
+                    centres.reshape(-1, 1),
+                    size.view(-1, 1, 1),
+                )
+                weights = weights.clamp(max=1)
+            else:
+                targets, weights = centres, torch.diag_embed(size.clamp(max=1))  # (B, C, C)
         rows, yes, both = self.objective(targets, weights)
         outputs = F.embedding(rows, self.objective.table)  # (B, K, D)
         scores, d_hidden, d_outputs = gradients(hidden, outputs, yes, both)
@@ -400,6 +408,7 @@ class Training:
         if self.recipe.model == "skipgram":
             self.inputs.update(centres, d_hidden, squares_hidden, lr)
         else:  # each word of a context takes the whole gradient of the mean, as in the C code
+            d_hidden, squares_hidden = d_hidden.view(*centres.shape, -1), squares_hidden.view(len(near), 1, -1)
             self.inputs.update(near, mask.transpose(1, 2) @ d_hidden, squares_hidden @ mask, lr)
         return total_loss(scores, yes, both) / weights.sum().clamp(min=1) if measure else None
 
