@@ -9,6 +9,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -242,6 +243,11 @@ class TestEmbedder:
         assert [found.shape for found in embedder([[], []])] == [(3, 0, 10)] * 2
         assert embedder.state is state
         assert embedder([]) == [] and embedder.state is state
+
+    def test_a_column_of_a_table(self, files):
+        column = pd.Series([["a", "b"], ["c"]], index=[7, 1])
+        one, other = from_allennlp(*files, stateful=False)(column)
+        assert one.shape == (3, 2, 10) and other.shape == (3, 1, 10)
 
     def test_tuples_are_sentences_and_results_are_the_callers(self, files):
         embedder = from_allennlp(*files)

@@ -68,6 +68,7 @@ class Embedder:
         Raises:
             TypeError: a sentence is a text, not its words, or a word is no text.
         """
+        sentences = list(sentences)  # a column of a table, say, numbered as it likes
         order = range(len(sentences))
         if not self.stateful:  # sentences of about one length need little padding
             order = sorted(order, key=lambda i: len(sentences[i]))
@@ -187,9 +188,9 @@ def read_weights(path: str | Path, config: ELMoConfig) -> dict[str, Tensor]:
     try:
         with h5py.File(path, "r") as file:
             return _state(_Arrays(file, path), config)
-    except FileNotFoundError:
+    except (FileNotFoundError, WeightsError):
         raise
-    except (OSError, RuntimeError, KeyError, UnicodeError) as error:
+    except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:  # h5py raises any of them for damage
         raise WeightsError(
             f"{path} is not a whole HDF5 file: {error}. If it was downloaded, delete it and download it again."
         ) from error
