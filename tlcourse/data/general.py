@@ -49,11 +49,18 @@ def up_to(texts: Sequence[str], characters: int) -> list[str]:
     return list(texts[: int(np.searchsorted(ends, characters)) + 1])
 
 
-def lines_of_words(texts: Mapping[str, Sequence[str]], tokeniser: Callable[[str], list[str]]) -> list[list[str]]:
-    """Texts cut into lines, and lines into words; what has no letter or digit is left out, as are lines of one word."""
+def lines_of_words(
+    texts: Mapping[str, Sequence[str]], tokeniser: Callable[[str], list[str]], *, signs: bool = False
+) -> list[list[str]]:
+    """Texts cut into lines, and lines into words; lines of one word are left out.
+
+    Args:
+        texts: by source.
+        signs: keep what has no letter or digit.
+    """
     lines = [line for some in texts.values() for text in some for line in text.splitlines() if line.strip()]
     cut = tokenise(lines, tokeniser, progress=False)
-    words = ([word for word in line if any(map(str.isalnum, word))] for line in cut)
+    words = ([word for word in line if signs or any(map(str.isalnum, word))] for line in cut)
     return [line for line in words if len(line) > 1]
 
 
