@@ -16,11 +16,11 @@ CONFIG = ELMoConfig(filters=((1, 4), (3, 6)), projection_dim=5, lstm_dim=7, char
 
 
 def build(config: ELMoConfig = CONFIG, *, scale: float = 2.0) -> BiLM:
-    """A model with large weights, so that its clips clip and its words differ."""
+    """A model with large weights, so that its clips clip and its words differ; no bias is 0."""
     torch.manual_seed(1)
     model = BiLM(config).eval().requires_grad_(False)
     for parameter in model.parameters():
-        parameter.mul_(scale)
+        parameter.mul_(scale).add_(torch.randn_like(parameter), alpha=0.1)
     return model
 
 
