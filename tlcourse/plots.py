@@ -1108,7 +1108,7 @@ def layer_triangle(
 ) -> Axes:
     """Every mix of three layers as a point of a triangle, coloured by its score; in a corner is one layer alone.
 
-    The best point is ringed.
+    The best point is a white dot.
 
     Args:
         frame: one row a mix, with the three columns ``corners`` (shares, summing to 1; see :func:`weight_grid`) and
@@ -1132,9 +1132,7 @@ def layer_triangle(
     ax.add_collection(points)
     best = frame[score].to_numpy().argmax()
     label = f"best: {frame[score].iloc[best]:#.3g}"
-    ax.scatter(
-        *xy[best], s=420, facecolors="none", edgecolors="black", linewidths=3, label=label, zorder=3, path_effects=_RING
-    )
+    ax.scatter(*xy[best], s=260, color="white", edgecolors="black", linewidths=4, label=label, zorder=3)
     if learned is not None:
         stars = {"marker": "*", "s": 420, "edgecolors": "white", "linewidths": 1.5, "zorder": 4}
         by_task = learned.groupby("task", sort=False)
@@ -1151,7 +1149,6 @@ def layer_triangle(
     return ax
 
 
-_RING = [patheffects.withStroke(linewidth=6, foreground="white")]
 _CORNERS = np.array([[0, 0], [1, 0], [0.5, 3**0.5 / 2]])
 
 
@@ -1296,22 +1293,24 @@ def _chains(
         below = [name for name, _ in chains] if across else [direction]
         links += [((column, name, layer - 1), state) for name in (below if layer > 1 else ["characters"])]
     signs = {"characters": "CNN", "forward": "→", "backward": "←"}
-    boxes = {state: _box(ax, place(*state), signs[state[1]], paint(*state)) for state in states}
+    for state in states:
+        _box(ax, place(*state), signs[state[1]], paint(*state))
     for source, target in links:
         colour = paint(*target)
         used = colour == paint(*source) and colour != "white"
         style = {"color": colour, "linewidth": 4} if used else {"color": "#bdbdbd", "linewidth": 1.3}
         style |= {"arrowstyle": "-|>", "mutation_scale": 18, "zorder": 1 + used + (colour == RED)}
-        ends = {"patchA": boxes[source], "patchB": boxes[target], "shrinkA": 0, "shrinkB": 1}
-        ax.add_patch(patches.FancyArrowPatch(place(*source), place(*target), **style, **ends))
+        start, end = np.array(place(*source)), np.array(place(*target))
+        with np.errstate(divide="ignore"):
+            inside = (end - start) * (_HALF_BOX / np.abs(end - start)).min()  # from the middle of a box to its edge
+        ax.add_artist(patches.FancyArrowPatch(start + inside, end - inside, shrinkA=0, shrinkB=1, **style))
     for column, direction in guesses:
         x, y = place(column, direction, layers)
-        side = guessed + (-0.17 if direction == "forward" else 0.17)
-        way = mpl.path.Path([(x, y + 0.3), (x, height), (side, height)])
-        colour = paint(column, direction, layers)
-        ax.add_patch(
-            patches.FancyArrowPatch(path=way, arrowstyle="-|>", mutation_scale=22, color=colour, fc="none", lw=4)
-        )
+        side = guessed + _HALF_BOX[0] * (-1 if direction == "forward" else 1)
+        way = mpl.path.Path([(x, y + _HALF_BOX[1]), (x, height), (side, height)])
+        style = {"arrowstyle": "-|>", "mutation_scale": 22, "color": paint(column, direction, layers), "fill": False}
+        ax.add_artist(patches.FancyArrowPatch(path=way, linewidth=4, **style))
+    if guesses:
         _box(ax, (guessed, height), "?", RED if across else "black", filled=False)
     rows = [("characters", 0, "black")]
     rows += [
@@ -1332,13 +1331,15 @@ def _chains(
     return ax
 
 
-def _box(ax: Axes, at: tuple[float, float], text: str, colour: str, *, filled: bool = True) -> patches.Patch:
+_HALF_BOX = np.array([0.17, 0.3])
+
+
+def _box(ax: Axes, at: tuple[float, float], text: str, colour: str, *, filled: bool = True) -> None:
     """A box of a drawing of a network; a white one is out of use."""
-    (x, y), unused = at, colour == "white"
+    unused = colour == "white"
     ink = "white" if colour in (BLUE, RED, GREY) else GREY if unused else "black"
     style = {"fc": colour if filled else "white", "ec": "#bdbdbd" if unused else "black", "lw": 1.5, "zorder": 4}
     shape = patches.BoxStyle("round", pad=0, rounding_size=0.08)
-    box = ax.add_patch(patches.FancyBboxPatch((x - 0.17, y - 0.3), 0.34, 0.6, boxstyle=shape, **style))
+    ax.add_artist(patches.FancyBboxPatch(at - _HALF_BOX, *(2 * _HALF_BOX), boxstyle=shape, **style))
     size = 13 if len(text) > 1 else 19
-    ax.text(x, y, text, ha="center", va="center", fontsize=size, color=ink if filled else colour, zorder=5)
-    return box
+    ax.text(*at, text, ha="center", va="center", fontsize=size, color=ink if filled else colour, zorder=5)
