@@ -24,7 +24,7 @@ def styled(caplog):
     with mpl.rc_context(), warnings.catch_warnings(), caplog.at_level(logging.WARNING):
         warnings.simplefilter("error")
         plots.use_course_style()
-        mpl.rcParams["figure.dpi"] = 40  # quicker
+        mpl.rcParams.update({"figure.dpi": 40, "figure.constrained_layout.use": False})  # quicker
         yield
         for number in plt.get_fignums():
             if (figure := plt.figure(number)).stale:
@@ -214,7 +214,7 @@ def coloured(ax, colour) -> list:
 
 
 class TestDiagrams:
-    @pytest.mark.parametrize("layers", [1, 2, 3])
+    @pytest.mark.parametrize("layers", [1, 3])
     def test_two_chains_that_never_meet(self, layers):
         ax = plots.bilm_diagram(THAI, layers=layers)
         columns = len(THAI) + 2
@@ -224,7 +224,7 @@ class TestDiagrams:
         assert len(shapes(ax, patches.FancyArrowPatch)) == 2 * in_a_chain + 2 * columns
         assert texts(ax)[-columns:] == ["<S>", *THAI, "</S>"] and not overlaps(ax)
 
-    @pytest.mark.parametrize("highlight", range(4))
+    @pytest.mark.parametrize("highlight", [0, 3])
     def test_each_direction_has_read_its_side(self, highlight):
         ax = plots.bilm_diagram(THAI, highlight=highlight)
         for (x, y), colour in boxes(ax).items():
@@ -245,7 +245,7 @@ class TestDiagrams:
         assert not overlaps(ax)
         assert (ax.get_title("left"), ax.get_title("right")) == ("→  has read the words before", "those after  ←")
 
-    @pytest.mark.parametrize("highlight", range(4))
+    @pytest.mark.parametrize("highlight", [0, 3])
     def test_the_way_of_the_leak(self, highlight):
         ax = plots.leak_diagram(THAI, highlight)
         red = [middle for middle, colour in boxes(ax).items() if colour == plots.RED]

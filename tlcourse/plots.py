@@ -1309,7 +1309,7 @@ def _chains(
         side = guessed + _HALF_BOX[0] * (-1 if direction == "forward" else 1)
         way = mpl.path.Path([(x, y + _HALF_BOX[1]), (x, height), (side, height)])
         style = {"arrowstyle": "-|>", "mutation_scale": 22, "color": paint(column, direction, layers), "fill": False}
-        ax.add_artist(patches.FancyArrowPatch(path=way, linewidth=4, **style))
+        ax.add_artist(patches.FancyArrowPatch(path=way, linewidth=4, zorder=3, **style))
     if guesses:
         _box(ax, (guessed, height), "?", RED if across else "black", filled=False)
     rows = [("characters", 0, "black")]
