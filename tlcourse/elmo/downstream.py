@@ -169,7 +169,7 @@ class Tagger(nn.Module):
         super().__init__()
         if head not in ("linear", "lstm"):
             raise ValueError(f"head={head!r} is neither linear nor lstm")
-        self.register_buffer("shift", torch.zeros(n_layers))
+        self.register_buffer("shift", torch.zeros(n_layers, dim))
         self.register_buffer("scale", torch.ones(n_layers))
         self.mix = make_mix(mix, n_layers)
         self.dropout = nn.Dropout(dropout)
@@ -177,24 +177,23 @@ class Tagger(nn.Module):
         self.linear = nn.Linear(2 * hidden if self.lstm else dim, n_tags)
 
     def standardise(self, words: Tensor, *, each_layer: bool) -> None:
-        """Bring the numbers of the words of training, (L, N, D), to the root mean square 1.
+        """Centre the words of training, (L, N, D), and bring their numbers to the variance 1.
 
-        So one learning rate suits features of any source. With `each_layer` every layer gets mean 0 and variance 1;
-        else the layers keep their sizes to each other.
+        A linear head with a bias can do neither more nor less after that, but learns far sooner, and at one rate from
+        features of any source. With `each_layer` every layer gets variance 1 by itself; else all together, and the
+        layers keep their sizes to each other.
         """
-        means = torch.stack([layer.mean(dtype=torch.float32) for layer in words])
-        squares = torch.stack([layer.float().square().mean() for layer in words])
-        if each_layer:
-            self.shift.copy_(means)
-            squares = squares - means.square()
-        else:
-            squares = squares.mean().expand_as(squares)
-        self.scale.copy_(squares.clamp(min=1e-12).rsqrt())
+        words = words[:, :: math.ceil(words.shape[1] / 20_000)].float()  # enough to know their size
+        self.shift.copy_(words.mean(1))
+        variances = (words - self.shift[:, None]).square().mean((1, 2))  # (L,)
+        if not each_layer:
+            variances = variances.mean().expand_as(variances)
+        self.scale.copy_(variances.clamp(min=1e-12).rsqrt())
 
     def mixed(self, words: Tensor) -> Tensor:
         """The mix of the standardised layers, (L, N, D) -> (N, D), as :class:`ScalarMix` has it but in one product."""
         shares = self.mix.gamma * self.mix.weights() * self.scale
-        return torch.tensordot(shares, words.to(shares.dtype), 1) - shares @ self.shift
+        return torch.tensordot(shares, words.to(shares.dtype), 1) - shares @ self.shift  # (N, D) - (D,)
 
     def forward(self, packed: Packed) -> Tensor:
         """(L, N, D) words -> (N, tags)."""
@@ -236,9 +235,9 @@ class Recipe:
         mix_lr: the same of the mix's weights and gamma.
         mix_decay: lambda of the penalty lambda * |w|^2 on the weights before the softmax (Peters et al. 2018, section
             3.3): a large one keeps them near the mean of the layers.
-        each_layer: bring each layer to mean 0 and variance 1 first, over all words of training (their layer
-            normalisation); else all layers together, so that they keep their sizes to each other.
-        dropout: of the mixed numbers.
+        each_layer: bring each layer to variance 1 first, which is what their layer normalisation is for; else all
+            layers together, so that they keep their sizes to each other.
+        dropout: of the mixed numbers; a linear head on many words is better without.
         hidden: of the head ``lstm``, in each direction.
     """
 
@@ -248,7 +247,7 @@ class Recipe:
     mix_lr: float = 1e-2
     mix_decay: float = 1e-3
     each_layer: bool = False
-    dropout: float = 0.1
+    dropout: float = 0.0
     hidden: int = 64
 
 
@@ -334,11 +333,7 @@ def train_tagger(
             tags to tell apart, a number is not finite, or there is no such mix.
     """
     train, valid = Tagged(*train), Tagged(*valid)
-    parts = [(_packed(part.features, part.tags), list(chain.from_iterable(part.tags))) for part in (train, valid)]
-    for part, (packed, _) in zip((train, valid), parts, strict=True):
-        for i, (n, tags) in enumerate(zip(packed.lengths.tolist(), part.tags, strict=True)):
-            if len(tags) != n:
-                raise ValueError(f"sentence {i} has {len(tags)} tags for features of {n} words")
+    parts = _targets(train), _targets(valid)
     model, tags, history, predicted = _train(Tagger, *parts, mix=mix, head=head, seed=seed, recipe=recipe or Recipe())
     words = iter(predicted)
     sentences = [[next(words) for _ in tags_of] for tags_of in valid.tags]
@@ -355,7 +350,7 @@ def train_classifier(
     The words' mean is taken once and not in every epoch: the mix is linear, so the mean of the mix is the same.
     """
     train, valid = Labelled(*train), Labelled(*valid)
-    parts = [(_packed(part.features, part.labels).means(), list(part.labels)) for part in (train, valid)]
+    parts = _targets(train), _targets(valid)
     model, labels, history, predicted = _train(
         Classifier, *parts, mix=mix, head="linear", seed=seed, recipe=recipe or Recipe()
     )
@@ -363,11 +358,28 @@ def train_classifier(
     return _result(model, labels, history, scores, parts[1][1], predicted, predicted)
 
 
-def _packed(features: Features | Packed, targets: Sequence) -> Packed:
-    packed = pack(features)
-    if len(packed.lengths) != len(targets):
-        raise ValueError(f"there are features of {len(packed.lengths)} sentences and targets of {len(targets)}")
-    return packed
+def _targets(part: Tagged | Labelled) -> tuple[Packed, list]:
+    """What is learned from what, checked: of words their tags, of the means of texts their classes."""
+    packed = pack(part.features)
+    if len(packed.lengths) != len(part[1]):
+        raise ValueError(f"there are features of {len(packed.lengths)} sentences and targets of {len(part[1])}")
+    if isinstance(part, Labelled):
+        return packed.means(), list(part.labels)
+    for i, (n, tags) in enumerate(zip(packed.lengths.tolist(), part.tags, strict=True)):
+        if len(tags) != n:
+            raise ValueError(f"sentence {i} has {len(tags)} tags for features of {n} words")
+    return packed, list(chain.from_iterable(part.tags))
+
+
+def _classes(train: tuple[Packed, list], valid: tuple[Packed, list]) -> list:
+    """The targets to tell apart, of features that agree."""
+    shapes = [tuple(packed.words.shape[::2]) for packed, _ in (train, valid)]
+    if shapes[0] != shapes[1]:
+        raise ValueError(f"features of training have {shapes[0]} (layers, dim), those of validation {shapes[1]}")
+    classes = sorted(set(train[1]), key=str)
+    if len(classes) < 2:
+        raise ValueError(f"all targets of training are {classes[0]!r}: there is nothing to tell apart")
+    return classes
 
 
 def _train(
@@ -382,14 +394,7 @@ def _train(
 ) -> tuple[Tagger, list, pd.DataFrame, list]:
     """Train on words and their targets -> the model, the classes, the history, and what is predicted of `valid`."""
     packed, targets = train
-    if packed.words.shape[::2] != valid[0].words.shape[::2]:
-        raise ValueError(
-            f"features of training are {tuple(packed.words.shape[::2])} (layers, dim), "
-            f"those of validation {tuple(valid[0].words.shape[::2])}"
-        )
-    classes = sorted(set(targets), key=str)
-    if len(classes) < 2:
-        raise ValueError(f"all targets of training are {classes[0]!r}: there is nothing to tell apart")
+    classes = _classes(train, valid)
     number = {name: i for i, name in enumerate(classes)}
     device = packed.words.device
     y = torch.tensor([number[target] for target in targets], device=device)
@@ -585,3 +590,68 @@ def learned_weights(runs: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     shares["layer"] = shares.groupby(["task", "source", "seed"]).cumcount()
     by_layer = shares.groupby(["task", "source", "layer"], sort=False).weights
     return by_layer.agg(mean="mean", std="std", n="size").reset_index()
+
+
+# ----------------------------------------------------------------------------------------------- a slider's accuracy
+class Sweep:
+    """The accuracy of a linear head at any weights of the layers, while a slider moves.
+
+    No head is shared among weights: at each question one is trained for them by least squares, exactly. That takes
+    milliseconds, because sums over the words of training are enough: with x_j the layers, y the tags (one-hot) and s
+    the weights, the normal equations of sum_j s_j x_j need x_i' x_j and x_j' y, which are collected once.
+
+    Args:
+        train, valid: :class:`Tagged` sentences or :class:`Labelled` texts.
+        ridge: penalty on the squared weights of the head, of features of variance 1.
+        most: score on no more words or texts than these, drawn evenly; so many are answered in less than 50 ms.
+
+    Raises:
+        ValueError: as :func:`train_tagger`.
+    """
+
+    def __init__(self, train: Tagged | Labelled, valid: Tagged | Labelled, *, ridge: float = 1.0, most: int = 10_000):
+        (packed, targets), (packed_valid, targets_valid) = parts = _targets(train), _targets(valid)
+        self.classes = _classes(*parts)
+        self.ridge = ridge
+        number = {name: i for i, name in enumerate(self.classes)}
+        n_layers, n, dim = packed.words.shape
+        standard = Tagger(n_layers, dim, len(self.classes)).to(packed.words.device)
+        standard.standardise(packed.words, each_layer=False)
+        centre, size = standard.shift[:, None], standard.scale[:, None, None]
+        y = torch.tensor([number[target] for target in targets], device=packed.words.device)
+        products = y.new_zeros(n_layers * dim + 1, n_layers * dim + 1 + len(number), dtype=torch.float64)
+        for rows in torch.arange(n, device=y.device).split(16_384):
+            x = ((packed.words[:, rows].float() - centre) * size).transpose(0, 1).flatten(1)  # (n, L * D)
+            x = torch.cat([x, x.new_ones(len(x), 1)], 1)  # and the bias
+            products += x.T @ torch.cat([x, F.one_hot(y[rows], len(number)).to(x.dtype)], 1)
+        self.xx, self.xy = products.split([n_layers * dim + 1, len(number)], 1)
+        chosen = torch.linspace(0, len(targets_valid) - 1, min(most, len(targets_valid))).round().long()
+        self.words = (packed_valid.words[:, chosen.to(y.device)].float() - centre) * size
+        self.right = torch.tensor([number.get(targets_valid[i], -1) for i in chosen.tolist()], device=y.device)
+
+    def head(self, weights: Sequence[float]) -> tuple[Tensor, Tensor]:
+        """The best linear map of the mix and its bias, (D, classes) and (classes,)."""
+        shares, (n_layers, _, dim) = self._shares(weights).double(), self.words.shape
+        layers = self.xx[:-1, :-1].view(n_layers, dim, n_layers, dim)
+        sums = shares @ self.xx[-1, :-1].view(n_layers, dim)  # of the mix over the words
+        xx = self.xx.new_empty(dim + 1, dim + 1)
+        xx[:-1, :-1] = torch.einsum("i,idje,j->de", shares, layers, shares)
+        xx[-1, :-1] = xx[:-1, -1] = sums
+        xx[-1, -1] = self.xx[-1, -1]
+        xx.diagonal()[:-1] += self.ridge
+        xy = torch.cat([torch.tensordot(shares, self.xy[:-1].view(n_layers, dim, -1), 1), self.xy[-1:]])
+        solved = torch.linalg.solve(xx, xy).float()
+        return solved[:-1], solved[-1]
+
+    def __call__(self, weights: Sequence[float]) -> float:
+        """The accuracy of a head trained for these weights, which are brought to the sum 1.
+
+        Raises:
+            ValueError: they are not one for each layer, or one is negative, or all are 0.
+        """
+        weight, bias = self.head(weights)
+        mixed = torch.tensordot(self._shares(weights), self.words, 1)  # (N, D)
+        return (torch.addmm(bias, mixed, weight).argmax(1) == self.right).float().mean().item()
+
+    def _shares(self, weights: Sequence[float]) -> Tensor:
+        return make_mix(list(weights), len(self.words)).weights().to(self.words.device)
