@@ -9,7 +9,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.linear_model import Ridge
 from torch.nn import functional as F
 
 from tlcourse.elmo import ScalarMix
@@ -35,7 +34,8 @@ from tlcourse.elmo.downstream import (
 )
 
 DIM, TAGS = 8, ["ADJ", "NOUN", "VERB"]
-RECIPE = Recipe(epochs=6, batch_size=16, lr=3e-2, mix_lr=3e-2)
+RECIPE = Recipe(epochs=6, batch_size=16)
+QUICK = Recipe(epochs=2, batch_size=16)
 
 
 def sentences(n, seed, *, planted=1, noise=1.5, longest=9):
@@ -87,7 +87,7 @@ def runs(train, valid):
 
 @pytest.fixture(scope="module")
 def sweep(train, valid):
-    return Sweep(train, valid)
+    return Sweep(train, valid, steps=2, recipe=QUICK)
 
 
 def randomised(model):
@@ -276,7 +276,7 @@ class TestTagger:
 
         parts = neighbours(200, 0), neighbours(60, 1)
         linear = train_tagger(*parts, recipe=RECIPE)
-        lstm = train_tagger(*parts, head="lstm", recipe=Recipe(epochs=6, batch_size=16, hidden=8, lr=3e-2))
+        lstm = train_tagger(*parts, head="lstm", recipe=Recipe(epochs=6, batch_size=16, hidden=8))
         assert lstm.accuracy > 0.95 > 0.8 > linear.accuracy
 
     def test_what_a_result_holds(self, valid, learned):
@@ -428,33 +428,41 @@ class TestComparisons:
 
 
 class TestSweep:
-    @pytest.mark.parametrize("weights", [(1, 0, 0), (0, 1, 0), (0.2, 0.5, 0.3)])
-    def test_the_head_is_that_of_ridge_regression(self, sweep, train, weights):
-        layers = np.concatenate(train.features, axis=1).astype(np.float16).astype(np.float64)
-        layers -= layers.mean(1, keepdims=True)
-        mixed = np.tensordot(weights, layers / np.sqrt(layers.var(1).mean()), 1)
-        targets = np.array(
-            [[tag == name for name in sweep.classes] for tags in train.tags for tag in tags], dtype=float
-        )
-        wanted = Ridge(alpha=1.0).fit(mixed, targets)
-        weight, bias = sweep.head(weights)
-        np.testing.assert_allclose(weight.T, wanted.coef_, atol=1e-4)
-        np.testing.assert_allclose(bias, wanted.intercept_, atol=1e-4)
+    def test_a_head_is_trained_at_each_point(self, sweep, train, valid):
+        assert len(sweep.table) == 6
+        for weights, score in sweep.table.itertuples(index=False):
+            assert score == sweep(weights) == train_tagger(train, valid, mix=weights, recipe=QUICK).accuracy
 
-    @pytest.mark.parametrize("weights", [(1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 1), (1, 3, 0)])
-    def test_a_head_trained_for_these_weights_is_no_better(self, sweep, train, valid, weights):
-        trained = train_tagger(train, valid, mix=weights, recipe=RECIPE)
-        assert sweep(weights) == pytest.approx(trained.accuracy, abs=0.04)
+    @given(st.lists(st.floats(0, 1), min_size=3, max_size=3).filter(lambda weights: sum(weights) > 0.01))
+    @settings(max_examples=60, deadline=None)
+    def test_a_linear_score_is_met_everywhere(self, weights):
+        sweep = object.__new__(Sweep)
+        sweep.steps, sweep.n_layers = 4, 3
+        lattice = [(a, b, 4 - a - b) for a in range(5) for b in range(5 - a)]
+        sweep.scores = {point: 0.1 * point[0] + 0.02 * point[1] + 0.3 * point[2] for point in lattice}
+        shares = np.array(weights) / sum(weights)
+        assert sweep(weights) == pytest.approx(4 * shares @ [0.1, 0.02, 0.3])
 
-    def test_texts_and_fewer_of_them(self):
-        train, valid = texts(200, 0), texts(80, 1)
-        sweep = Sweep(train, valid, most=30)
+    def test_between_two_points(self, sweep):
+        first, second = sweep((1, 0, 0)), sweep((0.5, 0.5, 0))
+        assert first != second
+        assert sweep((0.75, 0.25, 0)) == pytest.approx((first + second) / 2)
+        assert sweep((3, 1, 0)) == sweep((0.75, 0.25, 0))
+
+    def test_texts(self):
+        train, valid = texts(100, 0), texts(50, 1)
+        sweep = Sweep(train, valid, steps=1, score="macro_f1")
         assert sweep((0, 0, 1)) > 0.6 > 0.5 > sweep((1, 0, 0))
-        assert len(sweep.right) == 30
-        assert sweep((0, 0, 2)) == sweep((0, 0, 1))
+
+    def test_one_layer(self, train, valid):
+        single = [part._replace(features=[layers[:1] for layers in part.features]) for part in (train, valid)]
+        assert Sweep(*single, recipe=QUICK)([1.0]) == train_tagger(*single, mix=0, recipe=QUICK).accuracy
 
     def test_bad_input(self, sweep, train, valid):
-        with pytest.raises(ValueError, match="3 shares"):
-            sweep((1, 0))
-        with pytest.raises(ValueError, match="nothing to tell apart"):
-            Sweep(train._replace(tags=[["O"] * len(tags) for tags in train.tags]), valid)
+        for weights in ((1, 0), (1, -1, 1), (0, 0, 0), (math.nan, 1, 1)):
+            with pytest.raises(ValueError, match="3 shares"):
+                sweep(weights)
+        with pytest.raises(ValueError, match="steps=0"):
+            Sweep(train, valid, steps=0)
+        with pytest.raises(ValueError, match="'f2' is none of accuracy"):
+            Sweep(train, valid, score="f2", recipe=QUICK)

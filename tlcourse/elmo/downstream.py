@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, product
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -39,7 +39,7 @@ class Packed:
     """Sentences end to end, so that no word has to be padded.
 
     Attributes:
-        words: (L, N, D): of each layer all words, float16 to be half as large; training goes on where they are.
+        words: (L, N, D): of each layer all words, float16 to be half as large; training runs on their device.
         lengths: (S,): how many words each sentence has.
     """
 
@@ -134,12 +134,18 @@ def make_mix(mix: Mix, n_layers: int) -> ScalarMix:
             raise ValueError(f"mix={mix}: the layers are 0 to {n_layers - 1}")
         shares = [float(layer == mix) for layer in range(n_layers)]
     else:
-        shares = [float(share) for share in mix]
-        if len(shares) != n_layers or not all(0 <= share < math.inf for share in shares) or not sum(shares):
-            raise ValueError(f"mix={shares} must be {n_layers} shares, none negative and not all 0")
+        shares = _shares(mix, n_layers)
     fixed = ScalarMix(n_layers, initial=[math.log(share) if share else DROPPED for share in shares])
     fixed.scalars.requires_grad_(False)
     return fixed
+
+
+def _shares(weights: Sequence[float], n_layers: int) -> list[float]:
+    """Weights brought to the sum 1."""
+    shares = [float(weight) for weight in weights]
+    if len(shares) != n_layers or not all(0 <= share < math.inf for share in shares) or not sum(shares):
+        raise ValueError(f"mix={shares} must be {n_layers} shares, none negative and not all 0")
+    return [share / sum(shares) for share in shares]
 
 
 class Tagger(nn.Module):
@@ -243,8 +249,8 @@ class Recipe:
 
     epochs: int = 3
     batch_size: int = 64
-    lr: float = 1e-2
-    mix_lr: float = 1e-2
+    lr: float = 3e-2
+    mix_lr: float = 3e-2
     mix_decay: float = 1e-3
     each_layer: bool = False
     dropout: float = 0.0
@@ -347,12 +353,13 @@ def train_classifier(
 ) -> Result:
     """Train a classifier on frozen features; as :func:`train_tagger`, with a class for each text.
 
-    The words' mean is taken once and not in every epoch: the mix is linear, so the mean of the mix is the same.
+    The words' mean is taken once and not in every epoch: the mix is linear, so the mean of the mix is the same. That
+    makes epochs cheap, and there are 20 of them where no recipe is given.
     """
     train, valid = Labelled(*train), Labelled(*valid)
     parts = _targets(train), _targets(valid)
     model, labels, history, predicted = _train(
-        Classifier, *parts, mix=mix, head="linear", seed=seed, recipe=recipe or Recipe()
+        Classifier, *parts, mix=mix, head="linear", seed=seed, recipe=recipe or Recipe(epochs=20)
     )
     scores = text_scores(parts[1][1], predicted)
     return _result(model, labels, history, scores, parts[1][1], predicted, predicted)
@@ -371,17 +378,6 @@ def _targets(part: Tagged | Labelled) -> tuple[Packed, list]:
     return packed, list(chain.from_iterable(part.tags))
 
 
-def _classes(train: tuple[Packed, list], valid: tuple[Packed, list]) -> list:
-    """The targets to tell apart, of features that agree."""
-    shapes = [tuple(packed.words.shape[::2]) for packed, _ in (train, valid)]
-    if shapes[0] != shapes[1]:
-        raise ValueError(f"features of training have {shapes[0]} (layers, dim), those of validation {shapes[1]}")
-    classes = sorted(set(train[1]), key=str)
-    if len(classes) < 2:
-        raise ValueError(f"all targets of training are {classes[0]!r}: there is nothing to tell apart")
-    return classes
-
-
 def _train(
     kind: type[Tagger],
     train: tuple[Packed, list],
@@ -394,7 +390,12 @@ def _train(
 ) -> tuple[Tagger, list, pd.DataFrame, list]:
     """Train on words and their targets -> the model, the classes, the history, and what is predicted of `valid`."""
     packed, targets = train
-    classes = _classes(train, valid)
+    shapes = [tuple(part.words.shape[::2]) for part, _ in (train, valid)]
+    if shapes[0] != shapes[1]:
+        raise ValueError(f"features of training have {shapes[0]} (layers, dim), those of validation {shapes[1]}")
+    classes = sorted(set(targets), key=str)
+    if len(classes) < 2:
+        raise ValueError(f"all targets of training are {classes[0]!r}: there is nothing to tell apart")
     number = {name: i for i, name in enumerate(classes)}
     device = packed.words.device
     y = torch.tensor([number[target] for target in targets], device=device)
@@ -560,19 +561,23 @@ def compare_layers(
                 else:
                     parts = zip(packed, (train, valid), strict=True)
                     result = train_classifier(*parts, mix=mix, seed=seed, recipe=recipe)
-                if score not in result.scores:
-                    raise ValueError(f"score={score!r} is none of {', '.join(result.scores)}")
                 runs.append(
                     {
                         "source": source,
                         "mix": str(mix),
                         "seed": seed,
-                        "score": result.scores[score],
+                        "score": _score(result, score),
                         "weights": tuple(result.weights.tolist()),
                         "gamma": result.gamma,
                     }
                 )
     return pd.DataFrame(runs)
+
+
+def _score(result: Result, name: str) -> float:
+    if name not in result.scores:
+        raise ValueError(f"score={name!r} is none of {', '.join(result.scores)}")
+    return result.scores[name]
 
 
 def learned_weights(runs: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
@@ -594,64 +599,66 @@ def learned_weights(runs: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
 # ----------------------------------------------------------------------------------------------- a slider's accuracy
 class Sweep:
-    """The accuracy of a linear head at any weights of the layers, while a slider moves.
+    """A score at any weights of the layers, while a slider moves.
 
-    No head is shared among weights: at each question one is trained for them by least squares, exactly. That takes
-    milliseconds, because sums over the words of training are enough: with x_j the layers, y the tags (one-hot) and s
-    the weights, the normal equations of sum_j s_j x_j need x_i' x_j and x_j' y, which are collected once.
+    A head trained for one mix is worth little with another, so one is trained at each point of a lattice over the
+    weights, as :func:`train_tagger` or :func:`train_classifier` does it. Between the points the score is interpolated:
+    linearly, in the smallest triangle (of L layers: simplex) around the weights. The corners are the layers alone;
+    where `steps` is a multiple of the number of layers, their mean is a point, too.
 
     Args:
         train, valid: :class:`Tagged` sentences or :class:`Labelled` texts.
-        ridge: penalty on the squared weights of the head, of features of variance 1.
-        most: score on no more words or texts than these, drawn evenly; so many are answered in less than 50 ms.
+        steps: of the lattice from corner to corner: of three layers 3 make 10 heads to train, 6 make 28.
+        score: which of the scores.
+
+    Attributes:
+        table: a row a head: ``weights`` and ``score``.
 
     Raises:
-        ValueError: as :func:`train_tagger`.
+        ValueError: as :func:`train_tagger`; or there is no such score, or steps is below 1.
     """
 
-    def __init__(self, train: Tagged | Labelled, valid: Tagged | Labelled, *, ridge: float = 1.0, most: int = 10_000):
-        (packed, targets), (packed_valid, targets_valid) = parts = _targets(train), _targets(valid)
-        self.classes = _classes(*parts)
-        self.ridge = ridge
-        number = {name: i for i, name in enumerate(self.classes)}
-        n_layers, n, dim = packed.words.shape
-        standard = Tagger(n_layers, dim, len(self.classes)).to(packed.words.device)
-        standard.standardise(packed.words, each_layer=False)
-        centre, size = standard.shift[:, None], standard.scale[:, None, None]
-        y = torch.tensor([number[target] for target in targets], device=packed.words.device)
-        products = y.new_zeros(n_layers * dim + 1, n_layers * dim + 1 + len(number), dtype=torch.float64)
-        for rows in torch.arange(n, device=y.device).split(16_384):
-            x = ((packed.words[:, rows].float() - centre) * size).transpose(0, 1).flatten(1)  # (n, L * D)
-            x = torch.cat([x, x.new_ones(len(x), 1)], 1)  # and the bias
-            products += x.T @ torch.cat([x, F.one_hot(y[rows], len(number)).to(x.dtype)], 1)
-        self.xx, self.xy = products.split([n_layers * dim + 1, len(number)], 1)
-        chosen = torch.linspace(0, len(targets_valid) - 1, min(most, len(targets_valid))).round().long()
-        self.words = (packed_valid.words[:, chosen.to(y.device)].float() - centre) * size
-        self.right = torch.tensor([number.get(targets_valid[i], -1) for i in chosen.tolist()], device=y.device)
-
-    def head(self, weights: Sequence[float]) -> tuple[Tensor, Tensor]:
-        """The best linear map of the mix and its bias, (D, classes) and (classes,)."""
-        shares, (n_layers, _, dim) = self._shares(weights).double(), self.words.shape
-        layers = self.xx[:-1, :-1].view(n_layers, dim, n_layers, dim)
-        sums = shares @ self.xx[-1, :-1].view(n_layers, dim)  # of the mix over the words
-        xx = self.xx.new_empty(dim + 1, dim + 1)
-        xx[:-1, :-1] = torch.einsum("i,idje,j->de", shares, layers, shares)
-        xx[-1, :-1] = xx[:-1, -1] = sums
-        xx[-1, -1] = self.xx[-1, -1]
-        xx.diagonal()[:-1] += self.ridge
-        xy = torch.cat([torch.tensordot(shares, self.xy[:-1].view(n_layers, dim, -1), 1), self.xy[-1:]])
-        solved = torch.linalg.solve(xx, xy).float()
-        return solved[:-1], solved[-1]
+    def __init__(
+        self,
+        train: Tagged | Labelled,
+        valid: Tagged | Labelled,
+        *,
+        steps: int = 6,
+        score: str = "accuracy",
+        seed: int = 0,
+        recipe: Recipe | None = None,
+    ):
+        if steps < 1:
+            raise ValueError(f"steps={steps} must be at least 1")
+        train, valid = (part._replace(features=pack(part.features)) for part in (train, valid))
+        learn = train_classifier if isinstance(train, Labelled) else train_tagger
+        self.steps, self.n_layers = steps, len(train.features.words)
+        self.scores: dict[tuple[int, ...], float] = {}  # by the weights in steps
+        for point in product(range(steps + 1), repeat=self.n_layers):
+            if sum(point) == steps:
+                result = learn(train, valid, mix=point, seed=seed, recipe=recipe)
+                self.scores[point] = _score(result, score)
+        rows = [(tuple(share / steps for share in point), value) for point, value in self.scores.items()]
+        self.table = pd.DataFrame(rows, columns=["weights", "score"])
 
     def __call__(self, weights: Sequence[float]) -> float:
-        """The accuracy of a head trained for these weights, which are brought to the sum 1.
+        """The score at some weights, brought to the sum 1.
 
         Raises:
             ValueError: they are not one for each layer, or one is negative, or all are 0.
         """
-        weight, bias = self.head(weights)
-        mixed = torch.tensordot(self._shares(weights), self.words, 1)  # (N, D)
-        return (torch.addmm(bias, mixed, weight).argmax(1) == self.right).float().mean().item()
-
-    def _shares(self, weights: Sequence[float]) -> Tensor:
-        return make_mix(list(weights), len(self.words)).weights().to(self.words.device)
+        # In the sums of the last weights the triangles are those of Freudenthal (1942): from the whole numbers below,
+        # one step along each axis, the axis with the largest remainder first.
+        sums = self.steps * np.cumsum(_shares(weights, self.n_layers)[:0:-1])[::-1]
+        sums = np.minimum(np.round(sums, 9), self.steps)  # 2.9999999999 is meant to be 3
+        corner, rest = np.floor(sums).astype(int), sums % 1
+        value, left = 0.0, 1.0
+        for axis in [*np.argsort(-rest, kind="stable"), None]:
+            following = 0.0 if axis is None else rest[axis]
+            if left > following:
+                point = -np.diff([self.steps, *corner, 0])
+                value += (left - following) * self.scores[tuple(point.tolist())]
+            left = following
+            if axis is not None:
+                corner[axis] += 1
+        return float(value)
