@@ -60,7 +60,7 @@ SIZES = {
             epochs=1, batch_size=16, lr=1e-2, samples=300,
         ),
         tagged=POS, labelled={"topic": ("thai_intents", "destination")},
-        train=400, valid=200, seeds=2, leak_tokens=20_000,
+        train=400, valid=200, seeds=2, leak_tokens=8_000,
     ),
     "laptop": Sizes(
         thai=("thaigov", "thai_wikipedia_qa", "orchid"), english=("wikitext2", "gensim_wikipedia"),
@@ -171,6 +171,23 @@ def _without_blanks(words: Sequence[Sequence[str]], tags: Sequence[Sequence[str]
 def features(trained: TrainedBiLM, some: Sentences) -> Packed:
     """All layers of each word, computed once, every sentence by itself."""
     return pack(Embedder(trained.model, stateful=False)(some))
+
+
+def layers_and_targets(task: Task, trained: TrainedBiLM, part: int, *, most: int = 8000) -> tuple[np.ndarray, list]:
+    """The layers of the first words of a task, or of the means of its texts, (L, N, D), and their N targets.
+
+    Args:
+        part: 0 for what to train on, 1 for what to validate on.
+        most: so many words, or texts, at most.
+    """
+    layers = Embedder(trained.model, stateful=False)(task.words[part])
+    targets = task.targets[part]
+    if isinstance(targets[0], str):
+        layers = [some.mean(axis=1, keepdims=True) for some in layers if some.shape[1]]
+        targets = [target for target, words in zip(targets, task.words[part], strict=True) if words]
+    else:
+        targets = [tag for tags in targets for tag in tags]
+    return np.concatenate(layers, axis=1)[:, :most], targets[:most]
 
 
 def run_task(

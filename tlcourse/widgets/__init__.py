@@ -6,6 +6,7 @@ move every slider.
 """
 
 from tlcourse.widgets.demo import Demo
+from tlcourse.widgets.elmo import RidgeSweep, layer_mixer, word_inventor
 from tlcourse.widgets.pretraining import connection_dropout, generator, nearest, next_word, segmentation
 from tlcourse.widgets.teaching import Question, exercise, hints, quiz
 from tlcourse.widgets.ulmfit import schedule_explorer, sentence_box, unfreezing_timeline
@@ -24,12 +25,14 @@ __all__ = [
     "Demo",
     "LiveMap",
     "Question",
+    "RidgeSweep",
     "analogy_calculator",
     "article_cleaner",
     "connection_dropout",
     "exercise",
     "generator",
     "hints",
+    "layer_mixer",
     "nearest",
     "neighbours_explorer",
     "next_word",
@@ -42,4 +45,5 @@ __all__ = [
     "training_map",
     "unfreezing_timeline",
     "window_explorer",
+    "word_inventor",
 ]

@@ -364,7 +364,7 @@ def sense_explorer(encoder: Occurrences, word: str, sentences: pd.DataFrame | Se
     A sense can follow behind a ``#``; points take its colour. Each layer's map is a PCA of its own, brought to one
     size and turned onto the layer below, so that sizes and directions of two layers do not compare.
 
-    Controls: ``word``, ``sentences``, ``layer`` (0 is below the first attention). State: ``layer``, ``points``
+    Controls: ``word``, ``sentences``, ``layer`` (0 is below the first layer that reads the sentence). State: ``layer``, ``points``
     (N, 2), ``cosines`` (N, N), ``sentences`` and ``senses`` of the N that hold the word, and ``missing``, those
     that do not.
 
