@@ -64,7 +64,11 @@ SIZES = {
     ),
     "laptop": Sizes(
         thai=("thaigov", "thai_wikipedia_qa", "orchid"), english=("wikitext2", "gensim_wikipedia"),
-        characters=4_000_000, recipe=BiLMRecipe(epochs=2),
+        characters=2_000_000,
+        recipe=BiLMRecipe(
+            config=ELMoConfig(filters=((1, 16), (2, 32), (3, 48), (4, 64)), projection_dim=96, lstm_dim=192),
+            epochs=2, lr=8e-3,
+        ),
         tagged=TAGGED, labelled=LABELLED, train=2000, valid=1000, seeds=5, leak_tokens=200_000,
     ),
     "gpu": Sizes(
