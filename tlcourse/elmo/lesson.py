@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import count
 
 import numpy as np
 import pandas as pd
@@ -51,7 +52,7 @@ TAGGED = POS | {"universal tags": ("ud_thai_pud", "tags"), "named entities": ("t
 LABELLED = {"topic": ("truevoice", "destination"), "sentiment": ("wisesight", "sentiment")}
 SIZES = {
     "smoke": Sizes(
-        thai=("orchid",), english=("lee",), characters=250_000,
+        thai=("orchid",), english=("lee",), characters=100_000,
         recipe=BiLMRecipe(
             config=ELMoConfig(
                 filters=((1, 8), (2, 16), (3, 32)), char_dim=8, projection_dim=32, lstm_dim=64,
@@ -96,10 +97,16 @@ def sentences(sizes: Sizes) -> dict[str, list[list[str]]]:
     }
 
 
+def held_out(some: Mapping[str, Sentences]) -> dict[str, list[Sequence[str]]]:
+    """Every fiftieth line, by language: what :func:`bilm` does not read."""
+    numbers = count()
+    return {language: [line for line in of_one if next(numbers) % 50 == 0] for language, of_one in some.items()}
+
+
 def bilm(sizes: Sizes, some: Mapping[str, Sentences], *, progress: bool = True) -> tuple[TrainedBiLM, Text]:
     """One bidirectional language model of all languages: from the cache, or else trained now, and what it read.
 
-    Every fiftieth line is held out. An interrupted training goes on where it stopped.
+    The lines of :func:`held_out` are left out. An interrupted training goes on where it stopped.
     """
     lines = [line for of_one in some.values() for line in of_one]
     read = [line for number, line in enumerate(lines) if number % 50]
@@ -107,7 +114,8 @@ def bilm(sizes: Sizes, some: Mapping[str, Sentences], *, progress: bool = True) 
     folder = data.cache_folder() / "elmo" / fingerprint(asdict(sizes.recipe), text.digest)
     if (folder / "bilm.safetensors").exists():
         return load_bilm(folder), text
-    return train_bilm(text, sizes.recipe, folder, valid=lines[::50], progress=progress), text
+    valid = [line for of_one in held_out(some).values() for line in of_one]
+    return train_bilm(text, sizes.recipe, folder, valid=valid, progress=progress), text
 
 
 def first_words(text: Text, tokens: int) -> Text:
