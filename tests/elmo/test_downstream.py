@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.linear_model import Ridge
 from torch.nn import functional as F
 
 from tlcourse.elmo import ScalarMix
@@ -17,7 +18,7 @@ from tlcourse.elmo.downstream import (
     Labelled,
     Packed,
     Recipe,
-    Sweep,
+    RidgeSweep,
     Tagged,
     Tagger,
     compare_layers,
@@ -35,7 +36,6 @@ from tlcourse.elmo.downstream import (
 
 DIM, TAGS = 8, ["ADJ", "NOUN", "VERB"]
 RECIPE = Recipe(epochs=6, batch_size=16)
-QUICK = Recipe(epochs=2, batch_size=16)
 
 
 def sentences(n, seed, *, planted=1, noise=1.5, longest=9):
@@ -62,6 +62,15 @@ def texts(n, seed, *, planted=2):
     return Labelled(features, [TAGS[i] for i in labels])
 
 
+def tagged_words(n, *, seed, dim=8):
+    """Three classes that layer 1 tells apart well, layer 2 less and layer 0 not; no layer has the mean 0."""
+    drawn = np.random.default_rng(seed)
+    tags = drawn.integers(0, 3, n)
+    middles = np.random.default_rng(9).normal(size=(3, dim))
+    layers = drawn.normal(size=(3, n, dim)) + np.array([0, 1.5, 0.6])[:, None, None] * middles[tags] + 1
+    return layers.astype(np.float32), np.array(["NOUN", "VERB", "คำ"])[tags]
+
+
 @pytest.fixture(scope="module")
 def train():
     return sentences(150, 0)
@@ -86,8 +95,8 @@ def runs(train, valid):
 
 
 @pytest.fixture(scope="module")
-def sweep(train, valid):
-    return Sweep(train, valid, steps=2, recipe=QUICK)
+def ridge():
+    return RidgeSweep(*tagged_words(600, seed=0), *tagged_words(300, seed=1))
 
 
 def randomised(model):
@@ -427,42 +436,44 @@ class TestComparisons:
             compare_layers(sources, a.labels, b.labels, score="entity_f1", recipe=RECIPE)
 
 
-class TestSweep:
-    def test_a_head_is_trained_at_each_point(self, sweep, train, valid):
-        assert len(sweep.table) == 6
-        for weights, score in sweep.table.itertuples(index=False):
-            assert score == sweep(weights) == train_tagger(train, valid, mix=weights, recipe=QUICK).accuracy
+class TestRidgeSweep:
+    @settings(max_examples=10, deadline=None)
+    @given(scores=st.tuples(*[st.floats(-3, 3)] * 3))
+    def test_it_is_ridge_regression_on_the_mix(self, scores):
+        (layers, tags), (held_out, expected) = tagged_words(200, seed=0), tagged_words(100, seed=1)
+        shares = np.exp(scores) / np.exp(scores).sum()
+        mixed = np.tensordot(shares, layers, 1)
+        penalty = 1e-3 * mixed.var(axis=0).mean() * len(tags)
+        classes = np.unique(tags)
+        head = Ridge(alpha=penalty).fit(mixed, np.where(tags[:, None] == classes, 1, -1))
+        guessed = classes[head.predict(np.tensordot(shares, held_out, 1)).argmax(axis=1)]
+        agrees = np.isclose(
+            RidgeSweep(layers, tags, held_out, expected)(shares), (guessed == expected).mean(), atol=0.011
+        )
+        assert agrees  # a word on the edge may fall on either side
 
-    @given(st.lists(st.floats(0, 1), min_size=3, max_size=3).filter(lambda weights: sum(weights) > 0.01))
-    @settings(max_examples=60, deadline=None)
-    def test_a_linear_score_is_met_everywhere(self, weights):
-        sweep = object.__new__(Sweep)
-        sweep.steps, sweep.n_layers = 4, 3
-        lattice = [(a, b, 4 - a - b) for a in range(5) for b in range(5 - a)]
-        sweep.scores = {point: 0.1 * point[0] + 0.02 * point[1] + 0.3 * point[2] for point in lattice}
-        shares = np.array(weights) / sum(weights)
-        assert sweep(weights) == pytest.approx(4 * shares @ [0.1, 0.02, 0.3])
+    def test_layers_differ(self, ridge):
+        zero, one, two = (ridge(share) for share in np.eye(3))
+        assert zero < 0.5 < two < one > 0.9
 
-    def test_between_two_points(self, sweep):
-        first, second = sweep((1, 0, 0)), sweep((0.5, 0.5, 0))
-        assert first != second
-        assert sweep((0.75, 0.25, 0)) == pytest.approx((first + second) / 2)
-        assert sweep((3, 1, 0)) == sweep((0.75, 0.25, 0))
+    def test_another_gamma_hurts(self, ridge):
+        shares = np.array([0, 0.2, 0.8])
+        assert ridge(shares, 0.05) < ridge(shares) - 0.1 and ridge(shares, 20) < ridge(shares) - 0.02
+        assert ridge(shares) == ridge(shares, 1.0)
 
-    def test_texts(self):
-        train, valid = texts(100, 0), texts(50, 1)
-        sweep = Sweep(train, valid, steps=1, score="macro_f1")
-        assert sweep((0, 0, 1)) > 0.6 > 0.5 > sweep((1, 0, 0))
+    def test_no_weight_at_all(self, ridge):
+        _, tags = tagged_words(600, seed=0)
+        _, held_out = tagged_words(300, seed=1)
+        names, counts = np.unique(tags, return_counts=True)
+        assert ridge(np.zeros(3)) == (held_out == names[counts.argmax()]).mean()  # always the most frequent
 
-    def test_one_layer(self, train, valid):
-        single = [part._replace(features=[layers[:1] for layers in part.features]) for part in (train, valid)]
-        assert Sweep(*single, recipe=QUICK)([1.0]) == train_tagger(*single, mix=0, recipe=QUICK).accuracy
-
-    def test_bad_input(self, sweep, train, valid):
-        for weights in ((1, 0), (1, -1, 1), (0, 0, 0), (math.nan, 1, 1)):
-            with pytest.raises(ValueError, match="3 shares"):
-                sweep(weights)
-        with pytest.raises(ValueError, match="steps=0"):
-            Sweep(train, valid, steps=0)
-        with pytest.raises(ValueError, match="'f2' is none of accuracy"):
-            Sweep(train, valid, score="f2", recipe=QUICK)
+    def test_shapes_that_do_not_fit(self):
+        layers, tags = tagged_words(20, seed=0)
+        with pytest.raises(
+            ValueError, match=r"words to train on: layers \(L, 19, D\) go with 19 tags, not \(3, 20, 8\)"
+        ):
+            RidgeSweep(layers, tags[:-1], layers, tags)
+        with pytest.raises(ValueError, match="words to test on"):
+            RidgeSweep(layers, tags, layers[0], tags)
+        with pytest.raises(ValueError, match="words to test on"):
+            RidgeSweep(layers, tags, layers[:, :0], [])

@@ -10,7 +10,7 @@ import pytest
 
 from tlcourse.widgets import Demo
 from tlcourse.widgets import demo as demo_module
-from tlcourse.widgets.demo import live, png
+from tlcourse.widgets.demo import live, notice, png, with_examples
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -87,6 +87,37 @@ class TestLive:
     def test_a_control_that_draw_does_not_know(self):
         with pytest.raises(TypeError, match="'other'"):
             live({"other": ipywidgets.IntText()}, lambda n: (None, "", {}))
+
+
+class TestWithExamples:
+    def test_one_box(self):
+        box = ipywidgets.Text(value="one")
+        demo = live({"word": box}, lambda word: (None, word, {}))
+        assert with_examples(demo, [box], ["one", "สอง"]) is demo
+        choose = demo.controls["example"]
+        assert demo.ui.children[:2] == (choose, box) and choose.options == ("one", "สอง")
+        choose.value = "สอง"
+        assert box.value == demo.state.text == "สอง"
+
+    def test_a_value_for_each_box(self, parabola):
+        boxes = [parabola.controls[name] for name in ("power", "label")]
+        with_examples(parabola, boxes, {"line": (1, "slope"), "cubic": (3, "degree")})
+        parabola.controls["example"].value = "cubic"
+        assert parabola.state.text == "degree 3"
+
+    def test_as_many_values_as_boxes(self, parabola):
+        with_examples(parabola, [parabola.controls["power"]], {"line": (1,), "both": (2, "degree")})
+        with pytest.raises(ValueError, match="longer"):
+            parabola.controls["example"].value = "both"
+
+
+def test_a_notice_fills_a_figure_or_one_axes_of_it():
+    (text,) = notice("no such word").axes[0].texts
+    assert text.get_text() == "no such word"
+    figure, (left, right) = plt.subplots(1, 2)
+    assert notice("unknown", ax=right) is figure and not right.axison
+    assert [len(ax.texts) for ax in (left, right)] == [0, 1]
+    plt.close("all")
 
 
 def test_png_is_the_figure_and_closes_it():

@@ -6,7 +6,7 @@ move every slider.
 """
 
 from tlcourse.widgets.demo import Demo
-from tlcourse.widgets.elmo import RidgeSweep, layer_mixer, word_inventor
+from tlcourse.widgets.elmo import layer_mixer, word_inventor
 from tlcourse.widgets.pretraining import connection_dropout, generator, nearest, next_word, segmentation
 from tlcourse.widgets.teaching import Question, exercise, hints, quiz
 from tlcourse.widgets.ulmfit import schedule_explorer, sentence_box, unfreezing_timeline
@@ -25,7 +25,6 @@ __all__ = [
     "Demo",
     "LiveMap",
     "Question",
-    "RidgeSweep",
     "analogy_calculator",
     "article_cleaner",
     "connection_dropout",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace
 
 import ipywidgets
@@ -62,3 +62,36 @@ def png(figure: Figure) -> bytes:
     figure.savefig(buffer, format="png")
     plt.close(figure)
     return buffer.getvalue()
+
+
+def notice(text: str, *, ax: plt.Axes | None = None) -> Figure:
+    """A figure, or one axes of it, that says why there is no picture, in place of the one before."""
+    if ax is None:
+        _, ax = plt.subplots(figsize=(9, 1.5))
+    ax.text(0.5, 0.5, text, ha="center", va="center", fontsize=17)
+    ax.axis("off")
+    return ax.figure
+
+
+def with_examples(
+    demo: Demo, boxes: Sequence[ipywidgets.Widget], examples: Sequence[str] | Mapping[str, Sequence]
+) -> Demo:
+    """The demo with a list of examples above it, the control ``example``; to choose one is to type it into the boxes.
+
+    Args:
+        boxes: the controls to fill.
+        examples: texts for the one box; or by name a value for each box.
+    """
+    if not isinstance(examples, Mapping):
+        examples = {text: [text] for text in examples}
+    choose = ipywidgets.Dropdown(options=list(examples), description="or choose")
+
+    def fill(change) -> None:
+        for box, value in zip(boxes, examples[change["new"]], strict=True):
+            box.value = value
+
+    choose.observe(fill, "value")
+    choose.style.description_width, choose.layout.width = "130px", "420px"
+    demo.controls["example"] = choose
+    demo.ui.children = (choose, *demo.ui.children)
+    return demo

@@ -10,14 +10,12 @@ import ipywidgets as widgets
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
-from scipy.linalg import solve
 from scipy.special import softmax
 
 from tlcourse import plots
 from tlcourse.elmo.characters import BOS, EOS, LONGEST, word_ids
 from tlcourse.text import normalise
-from tlcourse.widgets.demo import Demo, live
-from tlcourse.widgets.word2vec import _notice, _with_examples
+from tlcourse.widgets.demo import Demo, live, notice, with_examples
 from tlcourse.word2vec.vectors import WordVectors
 
 Sweep = Callable[[np.ndarray, float], float]
@@ -39,59 +37,6 @@ INVENTED = (
 
 
 # ------------------------------------------------------------------------------------------------ mixing the layers
-class RidgeSweep:
-    """How well a linear classifier does on any mix of frozen layers, anew in milliseconds for any shares.
-
-    Least squares on ±1 for each class with a penalty (ridge regression): the solution needs only products of the
-    layers with each other and with the classes, and those of a mix are sums of those of its layers, computed once.
-
-    Args:
-        layers: of the words to train on, (L, N, D).
-        tags: of these N words.
-        held_out: layers of the words to test on, (L, M, D).
-        held_out_tags: of these M words.
-        penalty: on the squared weights, as a share of the mean variance of a feature.
-
-    Raises:
-        ValueError: the shapes do not fit together.
-    """
-
-    def __init__(
-        self,
-        layers: np.ndarray,
-        tags: Sequence,
-        held_out: np.ndarray,
-        held_out_tags: Sequence,
-        *,
-        penalty: float = 1e-3,
-    ):
-        for name, of_words, n in (("train", layers, len(tags)), ("test", held_out, len(held_out_tags))):
-            if np.ndim(of_words) != 3 or of_words.shape[1] != n or not n:
-                raise ValueError(f"words to {name} on: layers (L, {n}, D) go with {n} tags, not {np.shape(of_words)}")
-        self.classes, numbers = np.unique(np.asarray(tags), return_inverse=True)
-        self.held_out, self.held_out_tags = np.asarray(held_out, np.float32), np.asarray(held_out_tags)
-        self.penalty = penalty
-        targets = np.where(numbers[:, None] == np.arange(len(self.classes)), 1.0, -1.0)  # (N, C)
-        self._bias = targets.mean(axis=0)
-        self._middle = np.mean(layers, axis=1, dtype=np.float64)  # (L, D)
-        centred = layers - self._middle[:, None]
-        self._with_each_other = np.einsum("ind,jne->ijde", centred, centred, optimize=True) / len(tags)  # (L, L, D, D)
-        self._with_targets = np.einsum("lnd,nc->ldc", centred, targets, optimize=True) / len(tags)  # (L, D, C)
-
-    def __call__(self, weights: np.ndarray, gamma: float = 1.0) -> float:
-        """The accuracy on the held-out words: trained for shares (L,) at gamma 1, tested with this gamma."""
-        weights = np.asarray(weights, dtype=float)
-        products = np.einsum("i,j,ijde->de", weights, weights, self._with_each_other)
-        ridge = self.penalty * np.trace(products) / len(products) + 1e-12
-        matrix = solve(  # (D, C)
-            products + ridge * np.eye(len(products)), np.tensordot(weights, self._with_targets, 1), assume_a="pos"
-        )
-        bias = self._bias - weights @ self._middle @ matrix  # (C,)
-        mixed = np.tensordot(weights, self.held_out, 1)  # (M, D)
-        guessed = self.classes[(gamma * mixed @ matrix + bias).argmax(axis=1)]
-        return float((guessed == self.held_out_tags).mean())
-
-
 def layer_mixer(
     sweeps: Mapping[str, Sweep], names: Sequence[str], vectors: np.ndarray, word: str, *, shown: int = 24
 ) -> Demo:
@@ -105,7 +50,7 @@ def layer_mixer(
     ``best``, the highest of these seen so far with its weights.
 
     Args:
-        sweeps: by the task's name, the accuracy for shares (L,) and gamma; see :class:`RidgeSweep`.
+        sweeps: by the task's name, the accuracy for shares (L,) and gamma; see :class:`tlcourse.elmo.RidgeSweep`.
         names: of the L layers, the characters first.
         vectors: of one word, (L, 2P): forward, then backward.
         word: which it is.
@@ -155,7 +100,7 @@ def layer_mixer(
     )
     examples = {"all alike": [0.0] * n + [1.0]}
     examples |= {f"{name} alone": [5.0 if i == j else -5.0 for j in range(n)] + [1.0] for i, name in enumerate(names)}
-    return _with_examples(live(controls, draw), list(controls.values()), examples)
+    return with_examples(live(controls, draw), list(controls.values()), examples)
 
 
 def _three_steps(
@@ -241,7 +186,7 @@ def word_inventor(
         word = normalise(word)
         nothing = {"word": word, "neighbours": None, "known": False, "ids": [], "lost": ""}
         if not word:
-            return _notice("type a word"), "Type any word and press Enter.", nothing
+            return notice("type a word"), "Type any word and press Enter.", nothing
         neighbours = vocabulary.nearest(np.asarray(encode([word]))[0], k=k, exclude=[word])
         figure, ax = plt.subplots(figsize=(10, 1.3 + 0.45 * k))
         plots.word_bars(neighbours.set_index("word")["cosine"], xlabel="cosine", fmt="{:.2f}", ax=ax)
@@ -257,7 +202,7 @@ def word_inventor(
         return figure, text + _table(read, ids), state
 
     box = widgets.Text(value=examples[0], description="word", continuous_update=False)
-    return _with_examples(live({"word": box}, draw), [box], {word: (word,) for word in examples})
+    return with_examples(live({"word": box}, draw), [box], examples)
 
 
 def _letters(word: str) -> tuple[list[tuple[str, bytes]], str]:

@@ -11,14 +11,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
-from matplotlib.figure import Figure
 from torch import Tensor
 from torch.nn import functional as F
 
 from tlcourse import plots
 from tlcourse.text import BOS, Vocab, normalise, thai_words
 from tlcourse.ulmfit import LanguageModel, finish
-from tlcourse.widgets.demo import Demo, live
+from tlcourse.widgets.demo import Demo, live, notice, with_examples
 
 Tokenise = Callable[[str], list[str]]
 
@@ -176,7 +175,7 @@ def next_word(
         return figure, "<br>".join(lines), state
 
     box = widgets.Text(value=examples[0], description="beginning", continuous_update=False)
-    return _with_examples(live({"beginning": box, "temperature": _temperature(1.0)}, draw), box, examples)
+    return with_examples(live({"beginning": box, "temperature": _temperature(1.0)}, draw), [box], examples)
 
 
 def generator(
@@ -217,7 +216,7 @@ def generator(
             text += f"<b style='color:{plots.RED}'>Unknown to the model: {_barred(unknown)}</b>"
         return None, text, {"tokens": tokens, "unknown": unknown, "generated": generated}
 
-    demo = _with_examples(live(controls, draw), box, examples)
+    demo = with_examples(live(controls, draw), [box], examples)
     another = widgets.Button(description="another", icon="refresh")
     another.on_click(lambda _: setattr(seed, "value", seed.value + 1))
     demo.controls["another"] = another
@@ -249,7 +248,7 @@ def segmentation(engines: Mapping[str, Tokenise], examples: Mapping[str, str] = 
         return None, rows + meaning if sentence.strip() else "Type some Thai and press Enter.", state
 
     box = widgets.Text(value=next(iter(examples)), description="sentence", continuous_update=False)
-    return _with_examples(live({"sentence": box}, draw), box, list(examples))
+    return with_examples(live({"sentence": box}, draw), [box], list(examples))
 
 
 def connection_dropout(*, units: int = 5, steps: int = 6) -> Demo:
@@ -304,12 +303,12 @@ def nearest(
         word = normalise(word).lower()
         among = f"among the {most_frequent:,} most frequent words"
         if not word:
-            return _notice("type a word"), f"Looking {among}.", {"word": word, "neighbours": None}
+            return notice("type a word"), f"Looking {among}.", {"word": word, "neighbours": None}
         if word not in vocab:
             text = f"«{escape(word)}» is not among the {len(vocab):,} words of the vocabulary. Looking {among}."
             if alike := [other for other in words if word in other][:5]:
                 text += f" Known are {_barred(alike)}."
-            return _notice("no such word in the vocabulary"), text, {"word": word, "neighbours": None}
+            return notice("no such word in the vocabulary"), text, {"word": word, "neighbours": None}
         neighbours = nearest_words(vectors, vocab, word, k=k, most_frequent=most_frequent)
         figure, ax = plt.subplots(figsize=(9, 5.2))
         plots.word_bars(neighbours.set_index("word")["cosine"], xlabel="cosine", fmt="{:.2f}", ax=ax)
@@ -321,7 +320,7 @@ def nearest(
     cut = widgets.SelectionSlider(
         options=[(f"{size:,}", size) for size in sizes], value=sizes[len(sizes) // 2], description="most frequent"
     )
-    return _with_examples(live({"word": box, "most_frequent": cut}, draw), box, examples)
+    return with_examples(live({"word": box, "most_frequent": cut}, draw), [box], examples)
 
 
 # ------------------------------------------------------------------------------------------------ their parts
@@ -352,24 +351,6 @@ def _temperature(value: float) -> widgets.FloatSlider:
     return widgets.FloatSlider(
         value=value, min=0.1, max=2, step=0.1, description="temperature", continuous_update=False
     )
-
-
-def _notice(text: str) -> Figure:
-    """A figure that says why there is no picture, in place of the one before."""
-    figure, ax = plt.subplots(figsize=(9, 1.5))
-    ax.text(0.5, 0.5, text, ha="center", va="center", fontsize=17)
-    ax.axis("off")
-    return figure
-
-
-def _with_examples(demo: Demo, box: widgets.Text, examples: Sequence[str]) -> Demo:
-    """The demo with a list of examples above it; to choose one is to type it."""
-    choose = widgets.Dropdown(options=list(examples), description="or choose")
-    choose.observe(lambda change: setattr(box, "value", change["new"]), "value")
-    choose.style.description_width, choose.layout.width = "130px", "420px"
-    demo.controls["example"] = choose
-    demo.ui.children = (choose, *demo.ui.children)
-    return demo
 
 
 def _same_size(vocab: Vocab, rows: int) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from tlcourse import plots
 from tlcourse.training import gradual_unfreezing, schedules
-from tlcourse.widgets.demo import Demo, live
+from tlcourse.widgets.demo import Demo, live, with_examples
 
 
 def schedule_explorer() -> Demo:
@@ -86,8 +86,6 @@ def sentence_box(
     State: ``label``, ``probability``, ``tokens``, ``importance``; without a sentence None, 0, and nothing.
     """
     box = widgets.Text(value=examples[0], description="sentence", continuous_update=False)
-    choose = widgets.Dropdown(options=list(examples), description="or choose")
-    choose.observe(lambda change: setattr(box, "value", change["new"]), "value")
 
     def draw(sentence: str):
         if not sentence.strip():
@@ -106,11 +104,7 @@ def sentence_box(
         state = {"label": classes[best], "probability": float(probabilities[best]), "tokens": list(tokens)}
         return None, text, state | {"importance": np.asarray(importance)}
 
-    demo = live({"sentence": box}, draw)
-    choose.style.description_width, choose.layout.width = "130px", "420px"
-    demo.controls["example"] = choose
-    demo.ui.children = (choose, *demo.ui.children)
-    return demo
+    return with_examples(live({"sentence": box}, draw), [box], examples)
 
 
 def _bar(name: str, probability: float) -> str:

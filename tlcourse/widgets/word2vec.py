@@ -14,13 +14,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from IPython.display import DisplayHandle, Image, display
-from matplotlib.figure import Figure
 from scipy.linalg import orthogonal_procrustes
 from sklearn.decomposition import PCA
 
 from tlcourse import plots
 from tlcourse.text import normalise
-from tlcourse.widgets.demo import Demo, live, png
+from tlcourse.widgets.demo import Demo, live, notice, png, with_examples
 from tlcourse.word2vec.subword import ngrams
 from tlcourse.word2vec.vectors import UnknownWord, WordVectors, unit_vectors
 
@@ -246,7 +245,7 @@ def neighbours_explorer(
         neighbours, unknown, composed, lines = dict.fromkeys(models), {}, {}, []
         state = {"word": word, "neighbours": neighbours, "unknown": unknown, "composed": composed}
         if not word:
-            return _notice("type a word"), "Type a word and press Enter.", state
+            return notice("type a word"), "Type a word and press Enter.", state
         for name, model in models.items():
             try:
                 neighbours[name] = model.nearest(word, k=k, most_frequent=most_frequent)
@@ -266,7 +265,7 @@ def neighbours_explorer(
         for ax, (name, found) in zip(axes[0], neighbours.items(), strict=True):
             ax.set_title(name)
             if found is None:
-                _say("unknown", ax)
+                notice("unknown", ax=ax)
             else:
                 plots.word_bars(found.set_index("word")["cosine"], xlabel="cosine", fmt="{:.2f}", ax=ax)
                 ax.set_xlim(min(found["cosine"].min() * 1.2, 0), 1.18)  # bars of two models can be compared
@@ -274,7 +273,7 @@ def neighbours_explorer(
 
     box = widgets.Text(value=examples[0], description="word", continuous_update=False)
     k = widgets.IntSlider(value=8, min=1, max=20, description="neighbours", continuous_update=False)
-    return _with_examples(live({"word": box, "k": k}, draw), [box], {word: (word,) for word in examples})
+    return with_examples(live({"word": box, "k": k}, draw), [box], examples)
 
 
 def analogy_calculator(
@@ -303,13 +302,13 @@ def analogy_calculator(
         vectors, question = models[model], [normalise(word).strip() for word in (a, b, c)]
         nothing = {"answers": None, "best": None, "unknown": []}
         if not all(question):
-            return _notice("three words, please"), "Fill in all three boxes.", nothing
+            return notice("three words, please"), "Fill in all three boxes.", nothing
         if errors := {word: error for word in question if (error := _unknown(vectors, word))}:
             lines = "<br>".join(_red(f"{model}: {error}") for error in errors.values())
-            return _notice("unknown word"), lines, nothing | {"unknown": list(errors)}
+            return notice("unknown word"), lines, nothing | {"unknown": list(errors)}
         answers = vectors.analogy(*question, k=5, method=method, most_frequent=most_frequent, exclude=exclude)
         if answers.empty:
-            return _notice("no word is left to answer"), f"{escape(model)} has no other words.", nothing
+            return notice("no word is left to answer"), f"{escape(model)} has no other words.", nothing
         best = answers["word"].iloc[0]
         figure, (left, right) = plt.subplots(1, 2, figsize=(13, 5.2), gridspec_kw={"width_ratios": [1, 1.1]})
         score = "cosine with b − a + c" if method == "add" else "cos(x, b) · cos(x, c) / cos(x, a)"
@@ -337,7 +336,7 @@ def analogy_calculator(
         "model": widgets.Dropdown(options=list(models), value=start, description="vectors"),
     }
     asked = {f"{a} : {b} = {c} : ?": (a, b, c) for a, b, c in known}
-    return _with_examples(live(controls, draw), list(boxes.values()), asked)
+    return with_examples(live(controls, draw), list(boxes.values()), asked)
 
 
 def _unknown(vectors: WordVectors, word: str) -> str | None:
@@ -364,9 +363,9 @@ def sense_explorer(encoder: Occurrences, word: str, sentences: pd.DataFrame | Se
     A sense can follow behind a ``#``; points take its colour. Each layer's map is a PCA of its own, brought to one
     size and turned onto the layer below, so that sizes and directions of two layers do not compare.
 
-    Controls: ``word``, ``sentences``, ``layer`` (0 is below the first layer that reads the sentence). State: ``layer``, ``points``
-    (N, 2), ``cosines`` (N, N), ``sentences`` and ``senses`` of the N that hold the word, and ``missing``, those
-    that do not.
+    Controls: ``word``, ``sentences``, ``layer`` (0 is below the first layer that reads the sentence). State:
+    ``layer``, ``points`` (N, 2), ``cosines`` (N, N), ``sentences`` and ``senses`` of the N that hold the word, and
+    ``missing``, those that do not.
 
     Args:
         word: to begin with.
@@ -390,11 +389,11 @@ def sense_explorer(encoder: Occurrences, word: str, sentences: pd.DataFrame | Se
         state = {"layer": layer, "points": None, "cosines": None, "missing": missing}
         state |= {"sentences": [place[0] for place in found], "senses": [place[3] for place in found]}
         if not found:
-            return _notice("no sentence with the word"), "<br>".join(lines) or "Write a sentence a line.", state
+            return notice("no sentence with the word"), "<br>".join(lines) or "Write a sentence a line.", state
         try:
             vectors, maps = encoded(tuple(place[:3] for place in found))
         except ValueError as error:  # a sentence that is too long for the encoder, a word cut in two
-            return _notice("the encoder refuses"), "<br>".join([*lines, _red(str(error))]), state
+            return notice("the encoder refuses"), "<br>".join([*lines, _red(str(error))]), state
         slider.max = len(maps) - 1
         points, units = maps[layer], unit_vectors(vectors[:, layer])
         cosines = units @ units.T  # (N, N)
@@ -556,30 +555,3 @@ def _list(words: Sequence[str]) -> str:
 
 def _red(text: str) -> str:
     return f"<b style='color:{plots.RED}'>{escape(text)}</b>"
-
-
-def _say(text: str, ax: plt.Axes) -> None:
-    ax.text(0.5, 0.5, text, ha="center", va="center", fontsize=17)
-    ax.axis("off")
-
-
-def _notice(text: str) -> Figure:
-    """A figure that says why there is no picture, in place of the one before."""
-    figure, ax = plt.subplots(figsize=(9, 1.5))
-    _say(text, ax)
-    return figure
-
-
-def _with_examples(demo: Demo, boxes: Sequence[widgets.Text], examples: Mapping[str, Sequence[str]]) -> Demo:
-    """The demo with a list of examples above it; to choose one is to type it into the boxes."""
-    choose = widgets.Dropdown(options=list(examples), description="or choose")
-
-    def fill(change) -> None:
-        for box, text in zip(boxes, examples[change["new"]], strict=True):
-            box.value = text
-
-    choose.observe(fill, "value")
-    choose.style.description_width, choose.layout.width = "130px", "420px"
-    demo.controls["example"] = choose
-    demo.ui.children = (choose, *demo.ui.children)
-    return demo
