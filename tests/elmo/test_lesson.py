@@ -111,6 +111,7 @@ class TestBiLM:
         some = {"th": lines[:30], "en": lines[30:]}
         first, text = lesson.bilm(TINY, some, progress=False)
         assert "อ่าน" in text.words and "เฉพาะ" not in text.words and "ที่กัน" not in text.words  # held out
+        assert lesson.held_out(some) == {"th": [lines[0]], "en": [lines[50]]}
         assert first.vocab.words == text.vocab.words and first.losses["perplexity"].notna().all()
         (kept,) = (cache / "elmo").glob("*/bilm.safetensors")
 
