@@ -165,7 +165,7 @@ def tasks(sizes: Sizes) -> dict[str, Task]:
 
 
 def _parts(source: str, sizes: Sizes) -> list[tuple[pd.DataFrame, int]]:
-    """Rows to train on and to validate on, in an order that the publisher's does not decide."""
+    """Rows to train on, shuffled, and to validate on, each with how many to take."""
     loaded = data.load(source)
     return [(loaded.train.sample(frac=1, random_state=0), sizes.train), (loaded.valid, sizes.valid)]
 
