@@ -333,6 +333,14 @@ def test_a_text_smaller_than_the_window_is_no_trouble(window, block):
     assert np.isfinite(trained.vectors.matrix).all() and np.isfinite(trained.losses).all()
 
 
+def test_a_text_that_subsampling_leaves_nothing_of_keeps_its_first_vectors():
+    seen = []
+    trained = train(encode([["a", "b"]], min_count=1), Word2Vec(dim=4, subsample=1e-9), progress=False,
+                    callback=lambda _, vectors: seen.append(vectors.matrix))  # fmt: skip
+    assert np.isnan(trained.losses).all() and len(trained.losses) == 5
+    assert np.array_equal(seen[0], trained.vectors.matrix)
+
+
 # ------------------------------------------------------------------------------------------------------ bad input
 @pytest.mark.parametrize(
     ("changes", "message"),

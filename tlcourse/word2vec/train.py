@@ -82,7 +82,8 @@ class Trained:
         vectors: a vector a word.
         outputs: the other matrix, (V, D): what a word looks like as the context of others. With a hierarchical
             softmax, the inner nodes of its tree.
-        losses: mean loss a prediction in each epoch, in nats, over the batches where it was measured.
+        losses: mean loss a prediction in each epoch, in nats, over the batches where it was measured; NaN for an epoch
+            of which subsampling left nothing.
     """
 
     vectors: WordVectors
@@ -349,6 +350,8 @@ def batches(
     sentences = torch.from_numpy(np.repeat(np.arange(len(text.starts) - 1), np.diff(text.starts)))
     kept = torch.rand(len(ids), dtype=torch.double, generator=generator) < chance[ids]
     ids, sentences = ids[kept].to(device), sentences[kept].to(device)
+    if not len(ids):  # a short text, all of it thinned out
+        return
     # the words of its sentence before each, and after it
     lengths = sentences.unique_consecutive(return_counts=True)[1]
     before = torch.arange(len(ids), device=device) - (lengths.cumsum(0) - lengths).repeat_interleave(lengths)
@@ -449,7 +452,7 @@ def train(
                     measured.append(loss)
                 done += batch[2].numel()
                 bar.update(batch[2].numel())
-            losses.append(float(sum(measured) / len(measured)))
+            losses.append(float(sum(measured) / len(measured)) if measured else float("nan"))
             if not training.inputs.table.isfinite().all():
                 raise ValueError(f"the training diverged in epoch {epoch}: lower its lr of {recipe.lr}")
             if callback or epoch == recipe.epochs:
