@@ -1,56 +1,22 @@
 """The demos of the lesson on ELMo: every control moved, and what it changes read back."""
 
-import logging
-import warnings
-
-import ipywidgets
-import matplotlib as mpl
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tlcourse import plots
 from tlcourse.elmo.characters import word_ids
 from tlcourse.widgets.elmo import _letters, layer_mixer, word_inventor
 from tlcourse.widgets.word2vec import sense_explorer
+
+pytestmark = pytest.mark.usefixtures("styled")
 
 NAMES = ["0 ตัวอักษร", "1", "2 <i>"]
 
 
 def words(demo) -> str:
     return demo.ui.children[-1].value
-
-
-@pytest.fixture
-def picture():
-    """For tests that look at a demo's picture; for others it is not rendered, which takes most of the time."""
-
-    def picture(demo) -> bytes:
-        (image,) = (child for child in demo.ui.children if isinstance(child, ipywidgets.Image))
-        return bytes(image.value)
-
-    return picture
-
-
-def unrendered(figure) -> bytes:
-    plt.close(figure)
-    return b"a picture"
-
-
-@pytest.fixture(autouse=True)
-def styled(caplog, request, monkeypatch):
-    """The course's font; no glyph is missing in any picture, and no figure stays open."""
-    if "picture" not in request.fixturenames:
-        monkeypatch.setattr("tlcourse.widgets.demo.png", unrendered)
-    with mpl.rc_context(), warnings.catch_warnings(), caplog.at_level(logging.WARNING):
-        warnings.filterwarnings("error", message="Glyph")
-        plots.use_course_style()
-        mpl.rcParams.update({"figure.dpi": 20, "savefig.bbox": None, "figure.constrained_layout.use": False})  # quicker
-        yield
-    assert caplog.messages == [] and plt.get_fignums() == []
 
 
 def sweep(weights, gamma=1.0):

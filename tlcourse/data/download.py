@@ -102,12 +102,17 @@ def fetch(entry: Entry, cache: Path) -> tuple[Path, bool]:
             _retrieve(entry, file)
             return file, True
     except OSError as error:
-        there = next(path for path in (folder, *folder.parents) if path.exists())
-        raise DownloadError(
-            f"{entry.file} ({entry.bytes:,} bytes) cannot be kept in {folder}: {error.strerror or error}. "
-            f"{shutil.disk_usage(there).free:,} bytes are free there. "
-            "Make room, or set TLCOURSE_CACHE to another folder."
-        ) from error
+        raise cannot_keep(f"{entry.file} ({entry.bytes:,} bytes)", folder, error) from error
+
+
+def cannot_keep(what: str, folder: Path, error: OSError) -> DownloadError:
+    """The error that says why a download cannot be kept in a folder of the cache, and what to do."""
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    return DownloadError(
+        f"{what} cannot be kept in {folder}: {error.strerror or error}. "
+        f"{shutil.disk_usage(there).free:,} bytes are free there. "
+        "Make room, or set TLCOURSE_CACHE to another folder."
+    )
 
 
 def _cloned(entry: Entry, folder: Path) -> Path:

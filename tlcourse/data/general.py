@@ -43,6 +43,12 @@ def texts_at_hand(names: Iterable[str], *, characters: int) -> dict[str, list[st
     return texts
 
 
+def thai_texts(names: Iterable[str], *, characters: int) -> dict[str, list[str]]:
+    """General Thai by its source, up to so many characters of each: Wikipedia, and those sets that can be had."""
+    texts = {"wikipedia": up_to(wikipedia_texts(), characters)}
+    return texts | texts_at_hand(names, characters=characters)
+
+
 def up_to(texts: Sequence[str], characters: int) -> list[str]:
     """The first texts, as many as begin within so many characters."""
     ends = np.cumsum([len(text) for text in texts])

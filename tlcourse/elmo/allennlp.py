@@ -20,8 +20,8 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
-from tlcourse.data import DataError, DownloadError, cache_folder, shipped
-from tlcourse.data.download import published_file
+from tlcourse.data import DataError, cache_folder, shipped
+from tlcourse.data.download import cannot_keep, published_file
 from tlcourse.elmo.characters import N_CHARACTERS, character_ids
 from tlcourse.elmo.model import BiLM, ELMoConfig, State
 
@@ -339,6 +339,4 @@ def fetch(name: str, *, table: Mapping[str, Published] | None = None) -> tuple[P
                     raise WeightsError(f"{options} is not of {name}: its {size} is {found}, not {wanted}. Delete it.")
             return options, published_file(name, entry.weights, n_bytes=entry.bytes, folder=folder)
     except OSError as error:
-        raise DownloadError(
-            f"{name} cannot be kept in {folder}: {error}. Make room, or set TLCOURSE_CACHE to another folder."
-        ) from error
+        raise cannot_keep(name, folder, error) from error

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from tlcourse import data
-from tlcourse.data.general import fingerprint, lines_of_words, texts_at_hand, up_to, wikipedia_texts
+from tlcourse.data.general import fingerprint, lines_of_words, texts_at_hand, thai_texts
 from tlcourse.elmo.allennlp import Embedder
 from tlcourse.elmo.downstream import Packed, Recipe, compare_layers, pack, static_features
 from tlcourse.elmo.model import ELMoConfig
@@ -18,6 +18,7 @@ from tlcourse.elmo.pretrain import BiLMRecipe, Text, TrainedBiLM, encode, load_b
 from tlcourse.text import english_words, thai_words, tokenise
 
 Sentences = Sequence[Sequence[str]]
+HELD_OUT = 50  # one line in so many is not trained on
 
 
 @dataclass(frozen=True)
@@ -88,8 +89,7 @@ SIZES = {
 # ---------------------------------------------------------------------------------------------------- the model
 def sentences(sizes: Sizes) -> dict[str, list[list[str]]]:
     """What there is to learn the languages from, by language: lines of words and signs."""
-    thai = {"wikipedia": up_to(wikipedia_texts(), sizes.characters)}
-    thai |= texts_at_hand(sizes.thai, characters=sizes.characters)
+    thai = thai_texts(sizes.thai, characters=sizes.characters)
     english = texts_at_hand(sizes.english, characters=sizes.characters)
     return {
         "th": lines_of_words(thai, thai_words, signs=True),
@@ -98,9 +98,9 @@ def sentences(sizes: Sizes) -> dict[str, list[list[str]]]:
 
 
 def held_out(some: Mapping[str, Sentences]) -> dict[str, list[Sequence[str]]]:
-    """Every fiftieth line, by language: what :func:`bilm` does not read."""
+    """Every line of ``HELD_OUT``, by language: what :func:`bilm` does not read."""
     numbers = count()
-    return {language: [line for line in of_one if next(numbers) % 50 == 0] for language, of_one in some.items()}
+    return {language: [line for line in of_one if next(numbers) % HELD_OUT == 0] for language, of_one in some.items()}
 
 
 def bilm(sizes: Sizes, some: Mapping[str, Sentences], *, progress: bool = True) -> tuple[TrainedBiLM, Text]:
@@ -109,7 +109,7 @@ def bilm(sizes: Sizes, some: Mapping[str, Sentences], *, progress: bool = True) 
     The lines of :func:`held_out` are left out. An interrupted training goes on where it stopped.
     """
     lines = [line for of_one in some.values() for line in of_one]
-    read = [line for number, line in enumerate(lines) if number % 50]
+    read = [line for number, line in enumerate(lines) if number % HELD_OUT]
     text = encode(read, min_count=sizes.recipe.min_count, max_vocab=sizes.recipe.max_vocab)
     folder = data.cache_folder() / "elmo" / fingerprint(asdict(sizes.recipe), text.digest)
     if (folder / "bilm.safetensors").exists():

@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 
 from tlcourse import data, profile
-from tlcourse.data.general import fingerprint, texts_at_hand, up_to, wikipedia_texts
+from tlcourse.data.general import fingerprint, thai_texts
 from tlcourse.text import LMBatches, Vocab
 from tlcourse.text.corpus import Corpus, build_corpus
 from tlcourse.training import perplexity
@@ -78,8 +78,7 @@ GENERAL = {
 # ---------------------------------------------------------------------------------------------------- the text
 def general_texts(sizes: GeneralSizes) -> dict[str, list[str]]:
     """General Thai by its source: Wikipedia, ORCHID, and those of ``sizes.sources`` that can be had."""
-    texts = {"wikipedia": up_to(wikipedia_texts(), sizes.characters)}
-    return texts | texts_at_hand(("orchid", *sizes.sources), characters=sizes.characters)
+    return thai_texts(("orchid", *sizes.sources), characters=sizes.characters)
 
 
 def general_corpus(sizes: GeneralSizes, texts: Mapping[str, Sequence[str]] | None = None) -> Corpus:

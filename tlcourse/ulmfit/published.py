@@ -30,8 +30,8 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
-from tlcourse.data import DataError, DownloadError, cache_folder, shipped
-from tlcourse.data.download import published_file
+from tlcourse.data import DataError, cache_folder, shipped
+from tlcourse.data.download import cannot_keep, published_file
 from tlcourse.text import Vocab
 from tlcourse.ulmfit.backbone import build, load_backbone, save_backbone
 from tlcourse.ulmfit.model import AWDLSTMConfig, Dropouts, LanguageModel
@@ -358,9 +358,7 @@ def fetch(name: str, *, table: Mapping[str, Weights] | None = None) -> Path:
                     raise ValueError(f"{paths[0]} is not {name}: its {size} is {found}, not {wanted}")
             return save_backbone(model, vocab, backbone)
     except OSError as error:
-        raise DownloadError(
-            f"{name} cannot be kept in {folder}: {error}. Make room, or set TLCOURSE_CACHE to another folder."
-        ) from error
+        raise cannot_keep(name, folder, error) from error
 
 
 def load(name: str, vocab: Vocab | None = None, dropouts: Dropouts | None = None) -> tuple[LanguageModel, Vocab]:

@@ -11,9 +11,8 @@ import pandas as pd
 from scipy import stats
 
 from tlcourse.word2vec.corpus import EncodedText
-from tlcourse.word2vec.vectors import WordVectors, unit_vectors
+from tlcourse.word2vec.vectors import MUL_EPSILON, WordVectors, unit_vectors
 
-MUL_EPSILON = 1e-3  # keeps 3CosMul from dividing by zero (Levy and Goldberg 2014)
 BLOCK = 1 << 21  # scores that are held at once, 8 MB
 
 

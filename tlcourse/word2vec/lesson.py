@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 
 from tlcourse import data
-from tlcourse.data.general import lines_of_words, texts_at_hand, up_to, wikipedia_texts
+from tlcourse.data import general
+from tlcourse.data.general import lines_of_words
 from tlcourse.text import thai_words, tokenise
 from tlcourse.word2vec.classify import Recipe, compare
 from tlcourse.word2vec.corpus import EncodedText, encode, encode_like
@@ -84,13 +85,12 @@ SIZES = {
 # ---------------------------------------------------------------------------------------------------- the text
 def english_texts(sizes: Sizes) -> dict[str, list[str]]:
     """English to learn from, by its source."""
-    return texts_at_hand(sizes.english, characters=sizes.characters)
+    return general.texts_at_hand(sizes.english, characters=sizes.characters)
 
 
 def thai_texts(sizes: Sizes) -> dict[str, list[str]]:
     """Thai to learn from, by its source."""
-    texts = {"wikipedia": up_to(wikipedia_texts(), sizes.characters)}
-    return texts | texts_at_hand(sizes.thai, characters=sizes.characters)
+    return general.thai_texts(sizes.thai, characters=sizes.characters)
 
 
 # -------------------------------------------------------------------------------------------------- the models

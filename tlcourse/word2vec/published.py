@@ -22,8 +22,8 @@ from typing import BinaryIO
 import pandas as pd
 from filelock import FileLock
 
-from tlcourse.data import DataError, DownloadError, cache_folder, shipped
-from tlcourse.data.download import published_file
+from tlcourse.data import DataError, cache_folder, shipped
+from tlcourse.data.download import cannot_keep, published_file
 from tlcourse.word2vec import formats
 from tlcourse.word2vec.vectors import SubwordVectors, WordVectors
 
@@ -158,12 +158,7 @@ def fetch(name: str, *, table: Mapping[str, Vectors] | None = None) -> Path:
                 if not entry.member:
                     (kept / entry.file).unlink(missing_ok=True)
     except OSError as error:
-        there = next(path for path in (kept, *kept.parents) if path.exists())
-        raise DownloadError(
-            f"{name} cannot be kept in {kept}: {error.strerror or error}. "
-            f"{shutil.disk_usage(there).free:,} bytes are free there. "
-            "Make room, or set TLCOURSE_CACHE to another folder."
-        ) from error
+        raise cannot_keep(name, kept, error) from error
     return folder
 
 

@@ -17,6 +17,7 @@ import pandas as pd
 
 from tlcourse.word2vec.subword import ngram_rows, rows_in_blocks
 
+MUL_EPSILON = 1e-3  # keeps 3CosMul from dividing by zero (Levy and Goldberg 2014)
 BLOCK = 1 << 22  # numbers of a matrix that are worked on at once, 16 MB as float32
 
 
@@ -229,7 +230,7 @@ class WordVectors:
             scores = self.cosines([[-1, 1, 1] @ directions], most_frequent=most_frequent)[0]
         elif method == "mul":
             to_a, to_b, to_c = (self.cosines(directions, most_frequent=most_frequent) + 1) / 2
-            scores = to_b * to_c / (to_a + 0.001)
+            scores = to_b * to_c / (to_a + MUL_EPSILON)
         else:
             raise ValueError(f"there is no analogy method {method!r}: choose 'add' or 'mul'")
         return self._best(scores, k, (a, b, c) if exclude else ())
