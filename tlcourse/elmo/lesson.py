@@ -98,7 +98,7 @@ def sentences(sizes: Sizes) -> dict[str, list[list[str]]]:
 
 
 def held_out(some: Mapping[str, Sentences]) -> dict[str, list[Sequence[str]]]:
-    """Every line of ``HELD_OUT``, by language: what :func:`bilm` does not read."""
+    """One line in ``HELD_OUT``, by language: what :func:`bilm` does not read."""
     numbers = count()
     return {language: [line for line in of_one if next(numbers) % HELD_OUT == 0] for language, of_one in some.items()}
 
