@@ -16,9 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
-from tlcourse import contextual, data
+from tlcourse import contextual, data, encoders
 from tlcourse.contextual import (
-    ENCODERS,
     Encoder,
     anisotropy,
     context_average,
@@ -336,7 +335,7 @@ def test_cost(tiny):
 def test_minilm_comes_with_a_package_and_says_nothing(capfd):
     encoder = Encoder.load()
     assert encoder.word("She sat on the bank of the river.", "bank").shape == (7, 384)
-    assert encoder.parameters == ENCODERS["minilm"].parameters
+    assert encoder.parameters == encoders.ENCODERS["minilm"].parameters
     assert capfd.readouterr() == ("", "")
     assert transformers.utils.logging.is_progress_bar_enabled()  # as before
 
@@ -370,11 +369,11 @@ def test_a_missing_package_is_named(monkeypatch, tmp_path):
         def locate_file(self, file):
             return tmp_path / file
 
-    monkeypatch.setattr(contextual.metadata, "distribution", lambda name: Broken())
+    monkeypatch.setattr(encoders.metadata, "distribution", lambda name: Broken())
     with pytest.raises(data.DataError, match="install another version"):
         Encoder.load("minilm")
     monkeypatch.undo()
-    monkeypatch.setattr(contextual, "PACKAGE", "no-such-package")
+    monkeypatch.setattr(encoders, "PACKAGE", "no-such-package")
     with pytest.raises(data.DataError, match="pip install no-such-package"):
         Encoder.load("minilm")
 
@@ -462,7 +461,7 @@ def test_without_a_network_the_ways_out_are_named():
         Encoder.load("bert-base-uncased")
     message = str(caught.value)
     assert len(message.splitlines()) < 8
-    for way in ('Encoder.load("minilm")', "https://huggingface.co/bert-base-uncased", "HF_HOME", "HF_HUB_OFFLINE"):
+    for way in ('take "minilm"', "https://huggingface.co/bert-base-uncased", "HF_HOME", "HF_HUB_OFFLINE"):
         assert way in message
 
 
@@ -537,7 +536,7 @@ def test_a_model_that_the_hub_has_not(hub):
 
 def test_a_bin_is_downloaded_where_there_is_nothing_better():
     files = ["config.json", "pytorch_model.bin", "tf_model.h5", "sentencepiece.bpe.model", "onnx/model.safetensors"]
-    assert contextual._needed(files) == ["pytorch_model.bin", "config.json", "sentencepiece.bpe.model"]
+    assert encoders._needed(files) == ["pytorch_model.bin", "config.json", "sentencepiece.bpe.model"]
 
 
 # ------------------------------------------------------------------------------------------------------ telling senses

