@@ -17,6 +17,8 @@ import numpy as np
 import pandas as pd
 from matplotlib import font_manager, patches, patheffects
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from scipy.special import betaincinv
 
 # Okabe and Ito's colours: they stay apart for colour-blind readers and on a weak projector
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
@@ -1343,3 +1345,469 @@ def _box(ax: Axes, at: tuple[float, float], text: str, colour: str, *, filled: b
     ax.add_artist(patches.FancyBboxPatch(at - _HALF_BOX, *(2 * _HALF_BOX), boxstyle=shape, **style))
     size = 13 if len(text) > 1 else 19
     ax.text(*at, text, ha="center", va="center", fontsize=size, color=ink if filled else colour, zorder=5)
+
+
+# ------------------------------------------------------------------------------------------------------------- BERT
+_PALE = {BLUE: "#cfe3f1", ORANGE: "#faecc9", GREEN: "#cdebe1", GREY: "#dddddd"}
+SEGMENTS = [BLUE, ORANGE]  # sentence A, sentence B
+
+
+def bert_input(
+    pieces: Sequence[str], segments: Sequence[int], *, ids: Sequence[int] | None = None, ax: Axes | None = None
+) -> Axes:
+    """What BERT reads: at each place the sum of three embeddings, the piece's, its segment's and its position's.
+
+    The blocks stand for vectors, all of the same width (Devlin et al. 2019, figure 2).
+
+    Args:
+        pieces: T pieces, special tokens among them.
+        segments: T numbers, 0 for sentence A and 1 for sentence B.
+        ids: T numbers of the pieces in the vocabulary; they are rows of the matrix of token embeddings.
+
+    Raises:
+        ValueError: there are not as many segments, or ids, as pieces.
+    """
+    n = len(pieces)
+    for name, values in (("segments", segments), ("ids", ids)):
+        if values is not None and len(values) != n:
+            raise ValueError(f"{len(values)} {name} for {n} pieces")
+    if ax is None:
+        ax = plt.subplots(figsize=(min(3.1 + 1.15 * n, 22), 5.6))[1]
+    ax.set(xlim=(-2.7, n - 0.4), ylim=(-0.5, 4.9))
+    ax.axis("off")
+    rows = {
+        "token": [(piece, _PALE[GREY if _is_special(piece) else GREEN]) for piece in pieces],
+        "segment": [("AB"[s], SEGMENTS[s]) for s in segments],
+        "position": [(str(i), SKY) for i in range(n)],
+    }
+    if ids is not None:
+        rows["token"] = [(str(i), colour) for i, (_, colour) in zip(ids, rows["token"], strict=True)]
+    fitted = [(ax.text(i, 4.45, drawable(piece), **_MIDDLE, fontsize=19), 0.94) for i, piece in enumerate(pieces)]
+    for row, (name, blocks) in enumerate(rows.items()):
+        y = 3.55 - 1.15 * row
+        ax.text(-0.6, y, f"{name} embedding", ha="right", va="center", fontsize=18)
+        for i, (text, colour) in enumerate(blocks):
+            fitted.append((_block(ax, (i, y), (0.86, 0.72), text, colour), 0.8))
+            ax.text(i, y - 0.575, "=" if row == 2 else "+", **_MIDDLE, fontsize=17)
+    ax.text(-0.6, 4.45, "pieces", ha="right", va="center", fontsize=18)
+    ax.text(-0.6, 0, "read by layer 1", ha="right", va="center", fontsize=18)
+    for i in range(n):
+        fitted.append((_block(ax, (i, 0), (0.86, 0.8), f"x{_subscript(i)}", "#333333"), 0.8))
+    _fit(ax, fitted)
+    return ax
+
+
+_MIDDLE = {"ha": "center", "va": "center", "parse_math": False}
+
+
+def _is_special(piece: str) -> bool:
+    return piece in ("[CLS]", "[SEP]", "[PAD]", "<s>", "</s>", "<pad>")
+
+
+def _subscript(number: int) -> str:
+    return str(number).translate(str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉"))
+
+
+def _block(
+    ax: Axes, at: tuple[float, float], size: tuple[float, float], text: str, colour: str, *, fontsize: float = 18
+) -> mpl.text.Text:
+    """A block of a drawing, white or black text in it; :func:`_fit` makes the text as small as it has to be."""
+    dark = np.dot(mpl.colors.to_rgb(colour), [0.299, 0.587, 0.114]) < 0.57
+    shape = patches.BoxStyle("round", pad=0, rounding_size=0.08)
+    style = {"fc": colour, "ec": "#777777" if not dark else colour, "lw": 1.3, "zorder": 3}
+    ax.add_artist(patches.FancyBboxPatch(np.subtract(at, np.divide(size, 2)), *size, boxstyle=shape, **style))
+    ink = "white" if dark else "black"
+    return ax.text(*at, drawable(text), fontsize=fontsize, color=ink, zorder=4, **_MIDDLE)
+
+
+def _fit(ax: Axes, texts: Sequence[tuple[mpl.text.Text, float]]) -> None:
+    """Make each text smaller that is wider than its room, in units of the axes."""
+    ax.figure.draw_without_rendering()
+    unit = np.ptp(ax.transData.transform([(0, 0), (1, 0)])[:, 0])
+    for text, room in texts:
+        width = max(text.get_window_extent().width, 1)
+        text.set_fontsize(text.get_fontsize() * min(1, room * unit / width))
+
+
+MASKING = {
+    "mask": ("[MASK] in its place", BLUE),
+    "random": ("a random piece in its place", RED),
+    "kept": ("kept, and to be guessed all the same", GREEN),
+    "untouched": ("not to be guessed", "white"),
+    "special": ("special: never", _PALE[GREY]),
+}
+"""What masking does to a piece: by kind, how a legend says it, and its colour."""
+
+
+def masking_draw(pieces: Sequence[str], read: Sequence[str], kinds: Sequence[str], *, ax: Axes | None = None) -> Axes:
+    """A masked sentence as BERT reads it, a colour a kind; below each piece that is to be guessed, the answer.
+
+    Args:
+        pieces: T pieces of the sentence, special tokens among them.
+        read: T pieces that stand there after masking.
+        kinds: T keys of :data:`MASKING`.
+
+    Raises:
+        ValueError: the three are not of one length, or there is no such kind.
+    """
+    if not len(pieces) == len(read) == len(kinds):
+        raise ValueError(f"{len(pieces)} pieces, {len(read)} after masking and {len(kinds)} kinds: not one of each")
+    if wrong := set(kinds) - set(MASKING):
+        raise ValueError(f"masking kinds are {', '.join(MASKING)}, not {min(wrong)!r}")
+    width, size, line = 13.0, 20, 1.12  # inches, points, inches from a line of pieces to the next
+    if ax is not None:
+        width = ax.get_window_extent().width / ax.figure.dpi
+    answers = [piece if kind in ("mask", "random", "kept") else "" for piece, kind in zip(pieces, kinds, strict=True)]
+    rooms = np.maximum(_widths(read, size), _widths(answers, size)) + 0.24
+    places, x, row = [], 0.0, 0
+    for room in rooms:
+        if x and x + room > width:
+            x, row = 0.0, row + 1
+        places.append((x + room / 2, -line * row))
+        x += room + 0.08
+    height = line * (row + 1)
+    if ax is None:
+        ax = plt.subplots(figsize=(width, height + 0.9))[1]
+    ax.set(xlim=(-0.05, width + 0.05), ylim=(0.32 - height, 0.34))
+    ax.axis("off")
+    fitted = []
+    for (x, y), room, text, answer, kind in zip(places, rooms, read, answers, kinds, strict=True):
+        colour = MASKING[kind][1]
+        fitted.append((_block(ax, (x, y), (min(room, width), 0.48), text, colour, fontsize=size), room - 0.1))
+        if answer:
+            below = ax.text(x, y - 0.47, drawable(answer), fontsize=size, color=colour, **_MIDDLE)
+            fitted.append((below, room))
+    handles = [patches.Patch(fc=colour, ec="#777777", label=label) for label, colour in MASKING.values()]
+    style = {"loc": "lower left", "bbox_to_anchor": (0, 1), "ncols": 3, "borderaxespad": 0.2}
+    ax.legend(handles=handles, frameon=False, fontsize=15, handlelength=1.2, columnspacing=1.5, **style)
+    _fit(ax, fitted)
+    return ax
+
+
+def _widths(texts: Sequence[str], size: float) -> np.ndarray:
+    """Of texts in the font in use, in inches."""
+    canvas = FigureCanvasAgg(mpl.figure.Figure())
+    drawn = [canvas.figure.text(0, 0, drawable(text), fontsize=size, parse_math=False) for text in texts]
+    return np.array([text.get_window_extent(canvas.get_renderer()).width for text in drawn]) / canvas.figure.dpi
+
+
+def masking_counts(
+    positions: int,
+    kinds: Mapping[str, int],
+    *,
+    share: float = 0.15,
+    mask: float = 0.8,
+    random: float = 0.1,
+    ax: Axes | None = None,
+) -> Axes:
+    """How far the shares of what masking did, counted, are from those that were asked for.
+
+    A dot is what was counted, its line the exact 95 % interval (Clopper and Pearson 1934). Which pieces of a text are
+    to be guessed is drawn, but not how many: the uppermost dot strays less than its line says.
+
+    Args:
+        positions: how many pieces could have been drawn.
+        kinds: how many of them were, by ``"mask"``, ``"random"`` and ``"kept"``.
+        share: of the pieces that is to be guessed.
+        mask: the share of these that [MASK] replaces.
+        random: the share of these that a random piece replaces; the rest is kept.
+
+    Raises:
+        ValueError: more pieces were drawn than could have been, or none could.
+    """
+    guessed = sum(kinds.values())
+    if not 0 < positions >= guessed:
+        raise ValueError(f"{guessed:,} of {positions:,} positions masked: count something, and no more than there is")
+    ax = ax if ax is not None else plt.subplots(figsize=(12, 4.4))[1]
+    rows = [("to be guessed", "black", guessed, positions, share)]
+    of_guessed = {"mask": ("[MASK]", mask), "random": ("random", random), "kept": ("kept", 1 - mask - random)}
+    rows += [(name, MASKING[kind][1], kinds[kind], guessed, p) for kind, (name, p) in of_guessed.items()]
+    aside = {"xycoords": ("axes fraction", "data"), "xytext": (16, 0), "textcoords": "offset points", "va": "center"}
+    widest = 0.0
+    ax.axvline(0, color="black", linewidth=2)
+    for row, (_, colour, count, total, asked) in enumerate(rows):
+        text = "none yet"
+        if total:
+            low, high = exact_interval(count, total)
+            low, off, high = (100 * (value - asked) for value in (low, count / total, high))
+            ax.plot([low, high], [row, row], color=colour, linewidth=6, alpha=0.5, solid_capstyle="butt", zorder=3)
+            ax.plot(off, row, "o", color=colour, markersize=14, markeredgecolor="white", zorder=4)
+            text = f"{count:,} of {total:,} = {count / total:.1%}"
+            widest = max(widest, -low, high)
+        ax.annotate(text, (1, row), fontsize=18, color=colour, **aside)
+    limit = next(step for step in (0.5, 1, 2, 5, 10, 20, 50, 100) if step > widest or step == 100)
+    ax.set_yticks(range(len(rows)), [f"{name}: {asked:.0%} asked" for name, *_, asked in rows], fontsize=18)
+    ax.set_xticks([-limit, -limit / 2, 0, limit / 2, limit])
+    ax.xaxis.set_major_formatter(mpl.ticker.StrMethodFormatter("{x:+.3g}"))
+    ax.axhline(0.5, color="#bdbdbd", linewidth=1)
+    ax.set(
+        xlim=(-1.03 * limit, 1.03 * limit),
+        ylim=(len(rows) - 0.5, -0.5),
+        xlabel="counted minus asked, in percentage points",
+    )
+    ax.grid(axis="y", visible=False)
+    return ax
+
+
+def exact_interval(count: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
+    """The shares for which ``count`` of ``total`` would not be surprising (Clopper and Pearson 1934)."""
+    tail = (1 - confidence) / 2
+    low = betaincinv(count, total - count + 1, tail) if count else 0.0
+    high = betaincinv(count + 1, total - count, 1 - tail) if count < total else 1.0
+    return float(low), float(high)
+
+
+def attention_heatmap(weights: np.ndarray, tokens: Sequence[str], *, ax: Axes | None = None) -> Axes:
+    """What one head looks at: a row a piece that looks, a column a piece that is looked at; a row sums to 1.
+
+    Args:
+        weights: (T, T).
+        tokens: T pieces.
+
+    Raises:
+        ValueError: there are not as many tokens as rows and columns.
+    """
+    n = _same_tokens(weights, tokens)
+    ax = ax if ax is not None else plt.subplots(figsize=(9, 8))[1]
+    image = ax.imshow(weights, cmap="Blues", vmin=0, vmax=np.max(weights) + 1e-9, interpolation="nearest")
+    size = float(np.clip(330 / n, 7, 18))
+    labels = [drawable(token) for token in tokens]
+    ax.set_xticks(range(n), labels, rotation=90, fontsize=size, parse_math=False)
+    ax.set_yticks(range(n), labels, fontsize=size, parse_math=False)
+    ax.set_xlabel("is looked at", fontsize=16)
+    ax.set_ylabel("looks", fontsize=16)
+    ax.grid(visible=False)
+    ax.spines[:].set_visible(False)
+    bar = ax.figure.colorbar(image, ax=ax, shrink=0.6, format=mpl.ticker.PercentFormatter(1))
+    bar.outline.set_visible(False)
+    return ax
+
+
+def attention_lines(
+    weights: np.ndarray, tokens: Sequence[str], *, looks: int | None = None, ax: Axes | None = None
+) -> Axes:
+    """What one head looks at: lines from the pieces on the left to those on the right, the darker the more.
+
+    Args:
+        weights: (T, T), a row a piece that looks.
+        tokens: T pieces.
+        looks: the position of one piece; the lines of the others are left out.
+
+    Raises:
+        ValueError: there are not as many tokens as rows and columns, or there is no such position.
+    """
+    n = _same_tokens(weights, tokens)
+    if looks is not None and not 0 <= looks < n:
+        raise ValueError(f"looks is one of the positions 0 to {n - 1}, not {looks}")
+    ax = ax if ax is not None else plt.subplots(figsize=(9, float(np.clip(0.42 * n + 1, 4, 14))))[1]
+    rows = range(n) if looks is None else [looks]
+    lines = [((0, row), (1, column)) for row in rows for column in range(n)]
+    seen = np.clip(weights[list(rows)].reshape(-1, 1), 0, 1)
+    colours = np.hstack([np.tile(mpl.colors.to_rgb(BLUE if looks is None else RED), (len(lines), 1)), seen])
+    ax.add_collection(mpl.collections.LineCollection(lines, colors=colours, linewidths=1 + 6 * seen[:, 0]))
+    size = float(np.clip(330 / n, 8, 20))
+    for row, token in enumerate(map(drawable, tokens)):
+        style = {"va": "center", "fontsize": size, "parse_math": False}
+        ax.text(-0.02, row, token, ha="right", color=RED if row == looks else "black", **style)
+        ax.text(1.02, row, token, ha="left", **style)
+    ax.set(xlim=(-0.6, 1.6), ylim=(n - 0.5, -1.6))
+    ax.text(-0.02, -1.1, "looks", ha="right", va="center", fontsize=15, color=GREY)
+    ax.text(1.02, -1.1, "is looked at", ha="left", va="center", fontsize=15, color=GREY)
+    ax.axis("off")
+    return ax
+
+
+def _same_tokens(weights: np.ndarray, tokens: Sequence[str]) -> int:
+    if np.shape(weights) != (len(tokens), len(tokens)):
+        raise ValueError(f"{len(tokens)} tokens for attention weights of the shape {np.shape(weights)}")
+    return len(tokens)
+
+
+def attention_grid(weights: np.ndarray, *, highlight: tuple[int, int] | None = None, ax: Axes | None = None) -> Axes:
+    """All heads of all layers at a glance, the first layer at the bottom.
+
+    Each small map is as dark as its own greatest weight allows, so maps show where a head looks, not how sharply.
+
+    Args:
+        weights: (layers, heads, T, T).
+        highlight: layer and head, from 0, to put a frame around.
+
+    Raises:
+        ValueError: the weights are not of this shape.
+    """
+    weights = np.asarray(weights, dtype=float)
+    if weights.ndim != 4 or weights.shape[2] != weights.shape[3]:
+        raise ValueError(f"attention weights are of the shape (layers, heads, T, T), not {weights.shape}")
+    layers, heads = weights.shape[:2]
+    if ax is None:
+        ax = plt.subplots(figsize=(0.95 * heads + 1.2, 0.95 * layers + 1.2))[1]
+    shown = weights / np.maximum(weights.max(axis=(2, 3), keepdims=True), 1e-9)
+    gap = 0.06
+    for layer, head in product(range(layers), range(heads)):
+        extent = (head + gap, head + 1 - gap, layer + gap, layer + 1 - gap)
+        ax.imshow(shown[layer, head], cmap="Blues", vmin=0, vmax=1, extent=extent, interpolation="nearest")
+        edge = {"ec": RED, "lw": 5} if (layer, head) == highlight else {"ec": "#bdbdbd", "lw": 1}
+        ax.add_patch(patches.Rectangle(extent[::2], 1 - 2 * gap, 1 - 2 * gap, fill=False, zorder=3, **edge))
+    ax.set(xlim=(0, heads), ylim=(0, layers), xlabel="head", ylabel="layer")
+    ax.set_xticks(np.arange(heads) + 0.5, range(1, heads + 1), fontsize=15)
+    ax.set_yticks(np.arange(layers) + 0.5, range(1, layers + 1), fontsize=15)
+    ax.tick_params(length=0)
+    ax.grid(visible=False)
+    ax.spines[:].set_visible(False)
+    return ax
+
+
+def four_shapes(*, ax: Axes | None = None) -> Axes:
+    """How one encoder serves four kinds of task: what goes in, which output the head reads, and what it answers.
+
+    Redrawn after Devlin et al. 2019, figure 4, with other sentences: one class from the output of [CLS], for two
+    sentences or one; the start and the end of an answer, or a tag, from the outputs of the pieces themselves.
+    """
+    if ax is None:
+        ax = plt.subplots(figsize=(18, 11))[1]
+    ax.set(xlim=(-0.2, 20.2), ylim=(-0.9, 13.2))
+    ax.axis("off")
+    pair = ["[CLS]", "a", "dog", "runs", "[SEP]", "it", "moves", "[SEP]"]
+    question = ["[CLS]", "where", "?", "[SEP]", "in", "Chiang", "Mai", "[SEP]"]
+    shapes = [
+        ("a  two sentences: one class", pair, [0], {0: "follows"}),
+        ("b  one sentence: one class", ["[CLS]", "win", "a", "free", "phone", "now", "!", "[SEP]"], [0], {0: "spam"}),
+        ("c  question and text: where the answer is", question, [4, 5, 6], {5: "start", 6: "end"}),
+        (
+            "d  every word: a tag",
+            ["[CLS]", "สมชาย", "อยู่", "ที่", "เมือง", "น่าน", "ครับ", "[SEP]"],
+            list(range(1, 7)),
+            {1: "B-PER", 2: "O", 3: "O", 4: "B-LOC", 5: "I-LOC", 6: "O"},
+        ),
+    ]
+    fitted = []
+    for shape, (x, y) in zip(shapes, product((0, 10.2), (7, 0)), strict=True):
+        fitted += _shape(ax, (x, y), *shape)
+    _fit(ax, fitted)
+    return ax
+
+
+def _shape(
+    ax: Axes,
+    at: tuple[float, float],
+    title: str,
+    pieces: Sequence[str],
+    read: Sequence[int],
+    answers: Mapping[int, str],
+) -> list[tuple[mpl.text.Text, float]]:
+    """One of the four, from the pieces at the bottom to the answers on top; returns what is left to fit."""
+    left, y = at
+    x = left + 0.5 + 1.2 * np.arange(len(pieces))
+    middle, whole = x.mean(), x[-1] - x[0] + 1.06
+    segment = np.cumsum([piece == "[SEP]" for piece in ["", *pieces[:-1]]])
+    ax.text(left, y + 5.9, title, va="center", fontsize=21)
+    fitted = [(_block(ax, (middle, y + 1.65), (whole, 0.9), "BERT", "#333333", fontsize=22), whole)]
+
+    def arrow(column: int, start: float, end: float, colour: str) -> None:
+        style = {"arrowstyle": "-|>", "mutation_scale": 17, "color": colour, "linewidth": 2.5 if start > 3 else 1.5}
+        ends = (x[column], y + start), (x[column], y + end)
+        ax.add_artist(patches.FancyArrowPatch(*ends, shrinkA=0, shrinkB=0, zorder=2, **style))
+
+    for i, piece in enumerate(pieces):
+        colour = _PALE[GREY] if _is_special(piece) else _PALE[SEGMENTS[segment[i]]]
+        fitted.append((_block(ax, (x[i], y), (1.06, 0.72), piece, colour), 0.98))
+        arrow(i, 0.36, 1.2, "#777777")
+        arrow(i, 2.1, 2.62, "#777777")
+        name = f"T{_subscript(i)}" if i else "C"
+        fitted.append((_block(ax, (x[i], y + 2.95), (0.8, 0.62), name, GREEN if i in read else "#f2f2f2"), 0.7))
+    for i in read:
+        arrow(i, 3.26, 3.8, GREEN)
+    width = x[read[-1]] - x[read[0]] + 1.06
+    head = (x[read[0]] + x[read[-1]]) / 2
+    fitted.append(
+        (_block(ax, (head, y + 4.12), (width, 0.64), "linear, one for all" if len(read) > 1 else "linear", RED), width)
+    )
+    for i, answer in answers.items():
+        arrow(i, 4.44, 4.86, RED)
+        fitted.append((ax.text(x[i], y + 5.18, answer, color=RED, fontsize=20, **_MIDDLE), 1.15))
+    return fitted
+
+
+def parameter_blocks(frame: pd.DataFrame, *, highlight: str | None = None, ax: Axes | None = None) -> Axes:
+    """Where the parameters of models are: a bar a configuration, a colour a part, the total beside it.
+
+    Args:
+        frame: one row a configuration and part, with the columns ``model``, ``part`` and ``count``, in the order to
+            be drawn.
+        highlight: the configuration whose name is coloured.
+    """
+    models, parts = list(dict.fromkeys(frame["model"])), list(dict.fromkeys(frame["part"]))
+    if ax is None:
+        ax = plt.subplots(figsize=(12, 1.8 + 0.75 * len(models)))[1]
+    table = frame.pivot_table(index="model", columns="part", values="count", aggfunc="sum", fill_value=0, sort=False)
+    table = table.loc[models, parts]
+    left = np.zeros(len(models))
+    whole = table.sum(axis=1).max()
+    for part, colour in zip(parts, cycle([BLUE, ORANGE, GREEN, GREY, PURPLE, SKY, RED]), strict=False):
+        counts = table[part].to_numpy()
+        ax.barh(range(len(models)), counts, 0.7, left=left, color=colour, label=drawable(str(part)), ec="white")
+        ink = "white" if colour in (BLUE, GREEN, GREY, RED) else "black"
+        for row, (start, count) in enumerate(zip(left, counts, strict=True)):
+            if count > 0.08 * whole:
+                ax.text(start + count / 2, row, engineering(count), fontsize=15, color=ink, **_MIDDLE)
+        left = left + counts
+    for row, total in enumerate(left):
+        beside = {"xytext": (8, 0), "textcoords": "offset points", "va": "center", "fontsize": 17}
+        ax.annotate(engineering(total), (total, row), **beside)
+    ax.set_yticks(range(len(models)), [drawable(str(model)) for model in models], fontsize=17, parse_math=False)
+    for label, model in zip(ax.get_yticklabels(), models, strict=True):
+        label.set_color(RED if model == highlight else "black")
+    ax.set(xlim=(0, 1.14 * whole), ylim=(len(models) - 0.5, -0.5), xlabel="parameters")
+    ax.xaxis.set_major_formatter(mpl.ticker.EngFormatter(sep=" "))
+    ax.grid(axis="y", visible=False)
+    ax.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=4, fontsize=15)
+    return ax
+
+
+def engineering(number: float) -> str:
+    """A large number in three digits: 335 M, 4.42 M, 512."""
+    for size, letter in ((1e9, " B"), (1e6, " M"), (1e3, " k")):
+        if number >= 0.9995 * size:
+            return f"{number / size:#.3g}".rstrip(".") + letter
+    return f"{number:.0f}"
+
+
+def pretraining_curves(
+    frame: pd.DataFrame, *, measure: str, chance: float | None = None, ax: Axes | None = None
+) -> Axes:
+    """A loss or an accuracy as models learn: a line a run, its last value in the legend.
+
+    Args:
+        frame: one row a measurement, with the columns ``run``, ``tokens`` (read so far) and ``measure``; a run
+            without any, such as the accuracy of pairs where there were none, has no line.
+        measure: the column of the vertical axis, such as ``mlm_loss``.
+        chance: what guessing reaches, dashed.
+
+    Raises:
+        ValueError: there is no such column, or it has no value at all.
+    """
+    if measure not in frame:
+        raise ValueError(f"no column {measure!r} among {', '.join(frame.columns)}")
+    measured = frame.dropna(subset=[measure])
+    if measured.empty:
+        raise ValueError(f"the column {measure!r} holds no value")
+    ax = _axes(ax)
+    runs = list(dict.fromkeys(frame["run"]))  # a run has the same colour in every picture of the frame
+    is_share = "accuracy" in measure
+    for run, rows in measured.groupby("run", observed=True, sort=False):
+        rows, i = rows.sort_values("tokens"), runs.index(run)
+        last = rows[measure].iloc[-1]
+        style = {"color": CYCLE[i % len(CYCLE)], "marker": MARKERS[i % len(MARKERS)], "markersize": 7}
+        label = f"{drawable(str(run))}: {f'{last:.1%}' if is_share else short(last)}"
+        ax.plot(rows["tokens"], rows[measure], markevery=max(1, len(rows) // 12), label=label, **style)
+    if chance is not None:
+        label = f"chance: {f'{chance:.1%}' if is_share else short(chance)}"
+        ax.axhline(chance, color=GREY, linestyle="--", label=label, zorder=0.9)
+    words = {"mlm": "masked words:", "nsp": "next sentence:"}
+    ax.set(xlabel="tokens read", ylabel=" ".join(words.get(word, word) for word in measure.split("_")))
+    ax.set_xlim(0, None)
+    ax.xaxis.set_major_formatter(mpl.ticker.EngFormatter(sep=" "))
+    if is_share:
+        ax.yaxis.set_major_formatter(mpl.ticker.PercentFormatter(1))
+    ax.legend(frameon=False, fontsize=15)
+    return ax
