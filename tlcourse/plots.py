@@ -1376,7 +1376,7 @@ def bert_input(
     ax.set(xlim=(-2.7, n - 0.4), ylim=(-0.5, 4.9))
     ax.axis("off")
     rows = {
-        "token": [(piece, _PALE[GREY if _is_special(piece) else GREEN]) for piece in pieces],
+        "token": [(piece, _PALE[GREY if piece in SPECIAL else GREEN]) for piece in pieces],
         "segment": [("AB"[s], SEGMENTS[s]) for s in segments],
         "position": [(str(i), SKY) for i in range(n)],
     }
@@ -1400,8 +1400,7 @@ def bert_input(
 _MIDDLE = {"ha": "center", "va": "center", "parse_math": False}
 
 
-def _is_special(piece: str) -> bool:
-    return piece in ("[CLS]", "[SEP]", "[PAD]", "<s>", "</s>", "<pad>")
+SPECIAL = ("[CLS]", "[SEP]", "[PAD]", "<s>", "</s>", "<pad>")
 
 
 def _subscript(number: int) -> str:
@@ -1454,9 +1453,10 @@ def masking_draw(pieces: Sequence[str], read: Sequence[str], kinds: Sequence[str
         raise ValueError(f"{len(pieces)} pieces, {len(read)} after masking and {len(kinds)} kinds: not one of each")
     if wrong := set(kinds) - set(MASKING):
         raise ValueError(f"masking kinds are {', '.join(MASKING)}, not {min(wrong)!r}")
-    width, size, line = 13.0, 20, 1.12  # inches, points, inches from a line of pieces to the next
+    width, height = 13.0, 0.0
     if ax is not None:
-        width = ax.get_window_extent().width / ax.figure.dpi
+        width, height = np.array(ax.get_window_extent().size) / ax.figure.dpi
+    size, line = 20, 1.12  # points, inches from a line of pieces to the next
     answers = [piece if kind in ("mask", "random", "kept") else "" for piece, kind in zip(pieces, kinds, strict=True)]
     rooms = np.maximum(_widths(read, size), _widths(answers, size)) + 0.24
     places, x, row = [], 0.0, 0
@@ -1465,7 +1465,7 @@ def masking_draw(pieces: Sequence[str], read: Sequence[str], kinds: Sequence[str
             x, row = 0.0, row + 1
         places.append((x + room / 2, -line * row))
         x += room + 0.08
-    height = line * (row + 1)
+    height = max(height, line * (row + 1))
     if ax is None:
         ax = plt.subplots(figsize=(width, height + 0.9))[1]
     ax.set(xlim=(-0.05, width + 0.05), ylim=(0.32 - height, 0.34))
@@ -1537,8 +1537,8 @@ def masking_counts(
         ax.annotate(text, (1, row), fontsize=18, color=colour, **aside)
     limit = next(step for step in (0.5, 1, 2, 5, 10, 20, 50, 100) if step > widest or step == 100)
     ax.set_yticks(range(len(rows)), [f"{name}: {asked:.0%} asked" for name, *_, asked in rows], fontsize=18)
-    ax.set_xticks([-limit, -limit / 2, 0, limit / 2, limit])
-    ax.xaxis.set_major_formatter(mpl.ticker.StrMethodFormatter("{x:+.3g}"))
+    ticks = np.array([-1, -0.5, 0, 0.5, 1]) * limit
+    ax.set_xticks(ticks, [f"{tick:+.3g}" if tick else "0" for tick in ticks])
     ax.axhline(0.5, color="#bdbdbd", linewidth=1)
     ax.set(
         xlim=(-1.03 * limit, 1.03 * limit),
@@ -1709,7 +1709,7 @@ def _shape(
         ax.add_artist(patches.FancyArrowPatch(*ends, shrinkA=0, shrinkB=0, zorder=2, **style))
 
     for i, piece in enumerate(pieces):
-        colour = _PALE[GREY] if _is_special(piece) else _PALE[SEGMENTS[segment[i]]]
+        colour = _PALE[GREY] if piece in SPECIAL else _PALE[SEGMENTS[segment[i]]]
         fitted.append((_block(ax, (x[i], y), (1.06, 0.72), piece, colour), 0.98))
         arrow(i, 0.36, 1.2, "#777777")
         arrow(i, 2.1, 2.62, "#777777")
@@ -1729,24 +1729,24 @@ def _shape(
 
 
 def parameter_blocks(frame: pd.DataFrame, *, highlight: str | None = None, ax: Axes | None = None) -> Axes:
-    """Where the parameters of models are: a bar a configuration, a colour a part, the total beside it.
+    """Where the parameters of models are: a bar a configuration, a colour a block, the total beside it.
 
     Args:
         frame: one row a configuration and part, with the columns ``model``, ``part`` and ``count``, in the order to
-            be drawn.
+            be drawn; a part belongs to the block that its name mentions, such as :func:`tlcourse.bert.parameters`'
+            "attention: norm" to attention.
         highlight: the configuration whose name is coloured.
     """
-    models, parts = list(dict.fromkeys(frame["model"])), list(dict.fromkeys(frame["part"]))
+    models = list(dict.fromkeys(frame["model"]))
     if ax is None:
         ax = plt.subplots(figsize=(12, 1.8 + 0.75 * len(models)))[1]
-    table = frame.pivot_table(index="model", columns="part", values="count", aggfunc="sum", fill_value=0, sort=False)
-    table = table.loc[models, parts]
+    blocks = frame["part"].map(_block_of)
     left = np.zeros(len(models))
-    whole = table.sum(axis=1).max()
-    for part, colour in zip(parts, cycle([BLUE, ORANGE, GREEN, GREY, PURPLE, SKY, RED]), strict=False):
-        counts = table[part].to_numpy()
-        ax.barh(range(len(models)), counts, 0.7, left=left, color=colour, label=drawable(str(part)), ec="white")
-        ink = "white" if colour in (BLUE, GREEN, GREY, RED) else "black"
+    whole = frame.groupby("model")["count"].sum().max()
+    for block, colour in _BLOCKS.items():
+        counts = frame[blocks == block].groupby("model")["count"].sum().reindex(models, fill_value=0).to_numpy()
+        ax.barh(range(len(models)), counts, 0.7, left=left, color=colour, label=block, ec="white")
+        ink = "black" if colour == ORANGE else "white"
         for row, (start, count) in enumerate(zip(left, counts, strict=True)):
             if count > 0.08 * whole:
                 ax.text(start + count / 2, row, engineering(count), fontsize=15, color=ink, **_MIDDLE)
@@ -1762,6 +1762,13 @@ def parameter_blocks(frame: pd.DataFrame, *, highlight: str | None = None, ax: A
     ax.grid(axis="y", visible=False)
     ax.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=4, fontsize=15)
     return ax
+
+
+_BLOCKS = {"embeddings": BLUE, "attention": ORANGE, "feed-forward": GREEN, "other": GREY}
+
+
+def _block_of(part: str) -> str:
+    return next((block for block in _BLOCKS if block in part), "other")
 
 
 def engineering(number: float) -> str:
