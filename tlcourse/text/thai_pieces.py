@@ -1,0 +1,103 @@
+"""Thai words inside a tokeniser of `transformers`, so that no word piece crosses the boundary of a word.
+
+A tokeniser for BERT cuts a text at blanks and punctuation, then each word into pieces. Thai writes no blanks
+between words, and whole phrases would count as words. `attach` adds what is missing, within the tokeniser: ids,
+offsets into the original text and `word_ids` are those of words, whoever calls it.
+
+What runs Python cannot be written to `tokenizer.json`. A tokeniser is saved without it (`detached`), and a field of
+`tokenizer_config.json` tells `restore` to attach it again.
+"""
+
+import contextlib
+import functools
+import itertools
+import re
+from collections.abc import Iterator
+
+from tokenizers import NormalizedString, PreTokenizedString, normalizers, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
+from tlcourse.text.tokens import THAI, _words_of_run
+
+MARKER = "thai_words"
+"""The field of `tokenizer_config.json` that says: cut Thai into words first. Its value names the algorithm."""
+
+# One spelling for what looks the same, as far as it takes no knowledge of the neighbours (`normalise` does more):
+# two sara e for sara ae, and sara am in two characters.
+_SPELLINGS = {"เเ": "แ", "ํา": "ำ"} | {f"ํ{tone}า": f"{tone}ำ" for tone in "่้๊๋"}
+_RUN = re.compile(rf"[{THAI}]+")
+
+
+@functools.lru_cache(1 << 16)  # half of the runs of a Thai text come again
+def _cuts(run: str) -> list[int]:
+    """Where each word of a run of Thai letters ends."""
+    return list(itertools.accumulate(map(len, _words_of_run(run))))
+
+
+def _pieces(text: NormalizedString, cuts: list[int], begin: int = 0) -> list[NormalizedString]:
+    """The text between the cuts, the last of which is its end. A slice costs the length of what it is taken from:
+    a long text is halved first."""
+    if len(cuts) <= 32:
+        return [text[a - begin : b - begin] for a, b in itertools.pairwise([begin, *cuts])]
+    half = len(cuts) // 2
+    middle, end = cuts[half - 1], cuts[-1]
+    first, second = text[: middle - begin], text[middle - begin : end - begin]
+    return _pieces(first, cuts[:half], begin) + _pieces(second, cuts[half:], middle)
+
+
+class _ThaiWords:
+    """A pre-tokeniser: cuts runs of Thai letters into words, and from what is not Thai."""
+
+    def pre_tokenize(self, text: PreTokenizedString) -> None:
+        text.split(self._split)
+
+    def _split(self, _: int, part: NormalizedString) -> list[NormalizedString]:
+        text, cuts, end = part.normalized, [], 0
+        for run in _RUN.finditer(text):
+            if end < run.start():
+                cuts.append(run.start())
+            cuts += [run.start() + cut for cut in _cuts(run[0])]
+            end = run.end()
+        if end < len(text):
+            cuts.append(len(text))
+        return _pieces(part, cuts) if len(cuts) > 1 else [part]
+
+
+def attach(tokeniser: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
+    """Make a tokeniser cut Thai into words, those of `thai_words`; returns it. A second time changes nothing.
+
+    Also gives one spelling to what looks the same: Unicode NFC, sara ae, sara am. The tokeniser can then not be
+    copied, pickled or sent to another process, and is saved `detached`.
+    """
+    if not _is_attached(tokeniser):
+        backend = tokeniser.backend_tokenizer
+        tokeniser._without_thai_words = before = backend.normalizer, backend.pre_tokenizer
+        spelling = [normalizers.NFC(), *(normalizers.Replace(old, new) for old, new in _SPELLINGS.items())]
+        words = pre_tokenizers.PreTokenizer.custom(_ThaiWords())
+        backend.normalizer = normalizers.Sequence([*spelling, *filter(None, before[:1])])
+        backend.pre_tokenizer = pre_tokenizers.Sequence([*filter(None, before[1:]), words])
+        tokeniser.init_kwargs[MARKER] = "newmm"
+    return tokeniser
+
+
+def restore(tokeniser: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
+    """Attach Thai words to a tokeniser that was saved with them, and leave any other as it is; returns it."""
+    return attach(tokeniser) if tokeniser.init_kwargs.get(MARKER) else tokeniser
+
+
+@contextlib.contextmanager
+def detached(tokeniser: PreTrainedTokenizerFast) -> Iterator[PreTrainedTokenizerFast]:
+    """The tokeniser without Thai words, for as long as it takes to save it: `with detached(tokeniser): …`."""
+    if not _is_attached(tokeniser):
+        yield tokeniser
+        return
+    backend = tokeniser.backend_tokenizer
+    backend.normalizer, backend.pre_tokenizer = vars(tokeniser).pop("_without_thai_words")
+    try:
+        yield tokeniser
+    finally:
+        attach(tokeniser)
+
+
+def _is_attached(tokeniser: PreTrainedTokenizerFast) -> bool:
+    return "_without_thai_words" in vars(tokeniser)
