@@ -32,10 +32,14 @@ class Entry:
         parser: the function of `tlcourse.data.parsers` that reads the files.
         members: patterns of the files it reads, matched from the right of their paths.
         addresses: where to download; the same file at each, tried in order.
-        sha256, bytes: of the downloaded file.
+        sha256: of the downloaded file.
+        bytes: size of the downloaded file, or of the files together.
+        hub, revision: data set on the Hugging Face hub, `owner/name`, and the commit whose `members` are downloaded.
         repository: git repository to clone by hand, of a set that is published as no file with a known sum.
         package: `distribution:path` of a file in an installed package.
         embedded: folder, below `shipped()`, of a set that ships with the course.
+        folder: sub-folder of the cache and of `TLCOURSE_DATA`, shared by sets that are made from the same files;
+            empty for the set's name.
         unpacked_bytes: the most that its files may hold together.
         cut: splits to cut from the training rows where the publisher has none, in this order.
         group: column whose equal values stay on one side of a cut.
@@ -56,19 +60,26 @@ class Entry:
     addresses: tuple[str, ...] = ()
     sha256: str = ""
     bytes: int = 0
+    hub: str = ""
+    revision: str = ""
     repository: str = ""
     package: str = ""
     embedded: str = ""
+    folder: str = ""
     cut: tuple[str, ...] = ()
     group: str = "text"
     needs: tuple[str, ...] = ("train", "valid", "test")
 
     def __post_init__(self) -> None:
-        places = [self.addresses, self.repository, self.package, self.embedded]
+        places = [self.addresses, self.hub, self.repository, self.package, self.embedded]
         if sum(map(bool, places)) != 1:
-            raise DataError(f"[{self.name}] in the catalogue needs one of addresses, repository, package, embedded")
+            raise DataError(
+                f"[{self.name}] in the catalogue needs one of addresses, hub, repository, package, embedded"
+            )
         if self.addresses and not (len(self.sha256) == 64 and self.bytes > 0):
             raise DataError(f"[{self.name}] in the catalogue is downloaded, so it needs its sha256 and bytes")
+        if self.hub and not (len(self.revision) == 40 and self.bytes > 0):
+            raise DataError(f"[{self.name}] in the catalogue is on the hub, so it needs its revision and bytes")
 
     @property
     def label(self) -> str | None:
@@ -77,13 +88,19 @@ class Entry:
 
     @property
     def address(self) -> str:
-        """The first address; empty for what is not downloaded."""
-        return self.addresses[0] if self.addresses else ""
+        """The first address, or the page on the hub; empty for what is not downloaded."""
+        page = f"https://huggingface.co/datasets/{self.hub}/tree/{self.revision}" if self.hub else ""
+        return self.addresses[0] if self.addresses else page
 
     @property
     def file(self) -> str:
-        """Name of the downloaded file, as published; empty for what is not downloaded."""
-        return PurePosixPath(self.address).name
+        """Name of the one downloaded file, as published; empty where there is none."""
+        return PurePosixPath(self.address).name if self.addresses else ""
+
+    @property
+    def sub_folder(self) -> str:
+        """Where its files lie in the cache and in `TLCOURSE_DATA`."""
+        return self.folder or self.name
 
 
 def shipped() -> Path:

@@ -55,7 +55,7 @@ def in_folder(entry: Entry, folder: Path) -> Path | None:
     Raises:
         ChecksumError: the published file is there, but is not the one that was published.
     """
-    below = folder / entry.name
+    below = folder / entry.sub_folder
     if entry.file and (file := below / entry.file).is_file():
         verify(file, entry)
         return file
@@ -80,16 +80,18 @@ def fetch(entry: Entry, cache: Path) -> tuple[Path, bool]:
     """The published file of a set, from the cache or else from its addresses.
 
     Returns:
-        The file, or the folder of a set that is cloned by hand; and whether it was downloaded now.
+        The file, or the folder of a set of several; and whether it was downloaded now.
 
     Raises:
         DownloadError: no address could be reached, the file cannot be kept (a full disk, say), or a set that is
             cloned by hand is not there yet.
         ChecksumError: what was downloaded is not what was published; nothing of it is kept.
     """
-    folder = cache / entry.name
+    folder = cache / entry.sub_folder
     if entry.repository:
         return _cloned(entry, folder), False
+    if entry.hub:
+        return _from_hub(entry, folder)
     file = folder / entry.file
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -123,8 +125,37 @@ def _cloned(entry: Entry, folder: Path) -> Path:
         f"{entry.name} is not downloaded for you: its publisher has it as a git repository, not as a file whose "
         "sha256 could be checked.\nWhat you can do:\n  - "
         f"clone it: git clone --depth 1 {entry.repository} {folder}\n  - "
-        f"set TLCOURSE_DATA to a folder with its files in {entry.name}/: {', '.join(entry.members)}"
+        f"set TLCOURSE_DATA to a folder with its files in {entry.sub_folder}/: {', '.join(entry.members)}"
     )
+
+
+def _from_hub(entry: Entry, folder: Path) -> tuple[Path, bool]:
+    """The folder with a set's files of the Hugging Face hub, and whether some were downloaded now.
+
+    A commit names every byte of its files, so they need no sum of ours; the hub's client checks their sizes.
+    """
+    missing = [member for member in entry.members if not (folder / member).is_file()]
+    if not missing:
+        return folder, False
+    from huggingface_hub import hf_hub_download
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / ".lock"):
+            for member in missing:
+                hf_hub_download(entry.hub, member, repo_type="dataset", revision=entry.revision, local_dir=folder)
+    except Exception as error:  # it may be one of several libraries' own
+        if isinstance(error, OSError) and error.errno:  # the hub's own have no number
+            raise cannot_keep(f"{entry.name} ({entry.bytes:,} bytes)", folder, error) from error
+        raise DownloadError(
+            f"{entry.name} could not be downloaded from the Hugging Face hub ({entry.bytes:,} bytes).\n"
+            f"  {entry.address}\n    {error}\n"
+            "What you can do:\n"
+            "  - load again where there is a network, and HF_HUB_OFFLINE is not set\n"
+            f"  - set TLCOURSE_DATA to a folder with its files in {entry.sub_folder}/: {', '.join(entry.members)}\n"
+            f"  - put them in {folder}"
+        ) from error
+    return folder, True
 
 
 def _retrieve(entry: Entry, file: Path) -> None:
@@ -148,7 +179,7 @@ def _retrieve(entry: Entry, file: Path) -> None:
             wrong = True
     ways_out = [
         f"download the file in a browser and put it at {file}",
-        f"set TLCOURSE_DATA to a folder with {entry.name}/{entry.file}, or its files in {entry.name}/",
+        f"set TLCOURSE_DATA to a folder with {entry.sub_folder}/{entry.file}, or its files in {entry.sub_folder}/",
         'use the sample that ships with the course: load(..., fallback="thai_intents")',
     ]
     if part.is_file() and part.stat().st_size:

@@ -9,6 +9,7 @@ import itertools
 import json
 import re
 import tempfile
+import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
@@ -178,6 +179,32 @@ def _messages(raw: bytes, path: str) -> pd.DataFrame:
         for text, sentiment in read_json_lines(raw, path, what="a message", fields={"texts": str, "category": str})
     ]
     return _checked(pd.DataFrame(rows, columns=["text", "sentiment"]), path)
+
+
+def spam(files: Files) -> Splits:
+    """Messages written for this course: tables of a split each.
+
+    Columns: `text`; `label`, `spam` or `ham`; `language`.
+    """
+    names = ["text", "label", "language"]
+    return {
+        PurePosixPath(path).stem: read_table(raw, path, columns={name: name for name in names}) for path, raw in files
+    }
+
+
+def sms_spam(files: Files) -> Splits:
+    """The SMS Spam Collection: `spam` or `ham`, a tab and the message, a line each (Almeida et al. 2011).
+
+    Columns: `text`, in which signs such as `&lt;` are written as published; `label`.
+    """
+    rows = []
+    for path, raw in files:
+        for number, line in enumerate(read_lines(raw, path), start=1):
+            label, _, text = line.partition("\t")
+            if label not in ("spam", "ham") or not text.strip():
+                raise DataError(f"{path}: line {number} is not spam or ham, a tab and a message.")
+            rows.append((text.strip(), label))
+    return {"train": pd.DataFrame(rows, columns=["text", "label"])}
 
 
 def wongnai(files: Files) -> Splits:
@@ -417,6 +444,186 @@ def thai_wikipedia_qa(files: Files) -> Splits:
     }
 
 
+QUESTIONS = ["context", "question", "answer", "start", "answers"]
+
+
+def _answered(table: pd.DataFrame, name: str) -> pd.DataFrame:
+    """Questions in the one form that answers are learned from, whoever asked them.
+
+    Columns: `context`; `question`; `answer`, which is `context[start : start + len(answer)]`; `answers`, the list of
+    all that count as right (SQuAD asked several people), `answer` the first of them. White space around an answer is
+    no part of it. An answer that does not stand where it is said to is left out, and so is a question without another
+    one, with a warning that counts them.
+
+    Args:
+        table: `context`, `question`, and `answers` as SQuAD has them, `{"text": [...], "answer_start": [...]}`.
+        name: what to call it in a warning or an error.
+    """
+    rows = []
+    for context, question, given in table[["context", "question", "answers"]].itertuples(index=False):
+        found = {}
+        for text, start in zip(given["text"], given["answer_start"], strict=True):
+            if (answer := text.strip()) and start >= 0 and context.startswith(text, start):
+                found.setdefault(answer, int(start) + text.index(answer))
+        if found:
+            answer, start = next(iter(found.items()))
+            rows.append((context, question, answer, start, list(found)))
+    if left_out := len(table) - len(rows):
+        message = (
+            f"{name}: {left_out:,} of {len(table):,} questions are left out: their answers are not where they say."
+        )
+        warnings.warn(message, stacklevel=2)
+    return _checked(pd.DataFrame(rows, columns=QUESTIONS), name)
+
+
+def thai_qa(files: Files) -> Splits:
+    """`thai_wikipedia_qa` in the form of :func:`squad`, to learn answers from."""
+    tables = thai_wikipedia_qa(files)
+    return {split: _answered(table.rename(columns={"text": "context"}), split) for split, table in tables.items()}
+
+
+def squad(files: Files) -> Splits:
+    """SQuAD 1.1, from parquet files named after their splits (Rajpurkar et al. 2016).
+
+    Columns: `context`, `question`, `answer`, `start`, `answers`; `answer` is `context[start : start + len(answer)]`,
+    and `answers` are all that count as right.
+    """
+    names = ["context", "question", "answers"]
+    return {_split_of(path): _answered(read_parquet(raw, path, columns=names), path) for path, raw in files}
+
+
+def small_qa(files: Files) -> Splits:
+    """Questions written for this course: tables of a split each. Columns as :func:`squad`, and `language`."""
+    names = ["language", "context", "question", "answer", "start"]
+    splits = {}
+    for path, raw in files:
+        table = read_table(raw, path, columns={name: name for name in names})
+        table = table.assign(start=_numbers(table["start"], path, kind=int), answers=table["answer"].map(lambda a: [a]))
+        for row in table.itertuples():
+            if not row.context.startswith(row.answer, row.start):
+                raise DataError(f"{path}: row {row.Index + 1} has not {row.answer!r} at {row.start}.")
+        splits[PurePosixPath(path).stem] = table[[*QUESTIONS, "language"]]
+    return splits
+
+
+LEAST = 40  # characters of a sentence: Thai puts a blank after a phrase, too, and beside a number
+
+
+def thai_qa_pairs(files: Files) -> Splits:
+    """Does the sentence hold the answer? Pairs made of `thai_wikipedia_qa` in the manner of QNLI (Wang et al. 2019).
+
+    Columns: `first`, a question; `second`, a sentence of its passage; `label`, as QNLI's: `entailment` where the answer
+    is in the sentence, `not_entailment` where it is not. Each question has one pair of either kind: the other sentence
+    is the one that shares most with the question, by its trigrams of characters, of those without the answer's text,
+    so that words in common do not tell. A question whose passage has no such sentence is left out.
+
+    Thai marks no end of a sentence. What stands between blanks is joined to `LEAST` characters, across no line and
+    through no answer. The published splits keep passages apart, but for a few: those of train that are in valid or
+    test too, white space aside, are left out.
+    """
+    tables = thai_qa(files)
+    letters = {name: table["context"].map(lambda text: "".join(text.split())) for name, table in tables.items()}
+    held_out = {text for name in letters if name != "train" for text in letters[name]}
+    if "train" in tables:
+        tables["train"] = tables["train"][~letters["train"].isin(held_out)]
+    pairs = {name: [pair for row in table.itertuples() for pair in _pairs(row)] for name, table in tables.items()}
+    return {name: pd.DataFrame(rows, columns=["first", "second", "label"]) for name, rows in pairs.items()}
+
+
+def _pairs(row) -> list[tuple[str, str, str]]:
+    """The two pairs of a question; none where each sentence has the answer's text."""
+    sentences = _sentences(row.context, row.start, row.start + len(row.answer))
+    others = [text for text, has_answer in sentences if not has_answer and row.answer not in text]
+    if not others:
+        return []
+    asked = _trigrams(row.question)
+    other = max(others, key=lambda text: len(asked & _trigrams(text)) / len(text) ** 0.5)
+    [answering] = [text for text, has_answer in sentences if has_answer]
+    return [(row.question, answering, "entailment"), (row.question, other, "not_entailment")]
+
+
+def _trigrams(text: str) -> set[str]:
+    return {text[i : i + 3] for i in range(len(text) - 2)}
+
+
+def _sentences(text: str, start: int, end: int) -> list[tuple[str, bool]]:
+    """The sentences of a passage, none of which ends within `start` to `end`; and whether they hold that place."""
+    blanks = [blank.span() for blank in re.finditer(r"\s+", text) if blank.end() <= start or blank.start() >= end]
+    sentences, begin = [], 0
+    for left, right in [*blanks, (len(text), len(text))]:
+        line_ends = "\n" in text[left:right] or left == len(text)
+        if text[begin:left].strip() and (left - begin >= LEAST or line_ends):
+            sentences.append((text[begin:left].strip(), begin <= start < left))
+            begin = right
+    return sentences
+
+
+def read_parquet(raw: bytes, name: str, *, columns: list[str]) -> pd.DataFrame:
+    """Columns of a parquet file.
+
+    Raises:
+        DataError: it is none, has not these columns, or no rows.
+    """
+    try:
+        table = pd.read_parquet(io.BytesIO(raw))
+    except ImportError as error:
+        raise DataError(f"{name} is a parquet file: pip install pyarrow") from error
+    except (ValueError, OSError) as error:
+        raise DataError(f"{name} is no parquet file, or is damaged: {error}") from error
+    if missing := [column for column in columns if column not in table]:
+        raise DataError(f"{name} has no column {', '.join(missing)}; its columns are: {', '.join(table.columns)}.")
+    if table.empty:
+        raise DataError(f"{name} has no rows.")
+    return table[columns]
+
+
+def _split_of(path: str) -> str:
+    """Our name of a split of the hub, from `validation-00000-of-00001.parquet`."""
+    return PurePosixPath(path).name.partition("-")[0].replace("validation", "valid")
+
+
+ENTAILMENT = ["entailment", "not_entailment"]
+GLUE = {  # their columns, of which one is our `text` and two are `first` and `second`; and the labels that they number
+    "cola": (["sentence"], ["unacceptable", "acceptable"]),
+    "sst2": (["sentence"], ["neg", "pos"]),
+    "mrpc": (["sentence1", "sentence2"], ["not_equivalent", "equivalent"]),
+    "stsb": (["sentence1", "sentence2"], None),
+    "qqp": (["question1", "question2"], ["not_duplicate", "duplicate"]),
+    "mnli": (["premise", "hypothesis"], ["entailment", "neutral", "contradiction"]),
+    "qnli": (["question", "sentence"], ENTAILMENT),
+    "rte": (["sentence1", "sentence2"], ENTAILMENT),
+    "wnli": (["sentence1", "sentence2"], ENTAILMENT[::-1]),
+}
+
+
+def glue(files: Files) -> Splits:
+    """A set of GLUE, from the parquet files in the folder of its name (Wang et al. 2019).
+
+    Columns: `text`, or `first` and `second`; `label`, in words, but for `stsb` a number from 0 to 5, how similar the
+    two are. GLUE keeps the labels of test for itself: these rows are `unlabelled`. `mnli` has `valid` (matched: of the
+    genres of train) and `valid_mismatched`, and likewise `unlabelled_mismatched`.
+    """
+    splits = {}
+    for path, raw in files:
+        texts, labels = GLUE[PurePosixPath(path).parent.name]
+        split = _split_of(path).replace("_matched", "").replace("test", "unlabelled")
+        table = read_parquet(raw, path, columns=[*texts, "label"])
+        table = table.rename(
+            columns=dict(zip(texts, ["text"] if len(texts) == 1 else ["first", "second"], strict=True))
+        )
+        if split.startswith("unlabelled"):
+            table = table.drop(columns="label")
+        elif labels is None:
+            table = table.assign(label=table["label"].astype(float))
+        elif not table["label"].isin(range(len(labels))).all():
+            strange = table.loc[~table["label"].isin(range(len(labels))), "label"].iloc[0]
+            raise DataError(f"{path} has the label {strange}; there are 0 to {len(labels) - 1}.")
+        else:
+            table = table.assign(label=table["label"].map(dict(enumerate(labels))))
+        splits[split] = table
+    return splits
+
+
 SOURCE = "ที่มา : "  # before the address of a ThaiGov article
 SPACE = " \t\r\xa0\u200b\ufeff"  # around its lines; str.strip() leaves the zero-width ones
 
@@ -597,13 +804,20 @@ def word_sets(files: Files) -> Splits:
 
 PARSERS = {
     "documents": documents,
+    "glue": glue,
     "imdb": imdb,
     "intents": intents,
     "orchid": orchid,
     "pud": pud,
     "simlex999": simlex999,
+    "small_qa": small_qa,
+    "sms_spam": sms_spam,
+    "spam": spam,
+    "squad": squad,
     "sst2": sst2,
     "text8": text8,
+    "thai_qa": thai_qa,
+    "thai_qa_pairs": thai_qa_pairs,
     "thai_wikipedia_qa": thai_wikipedia_qa,
     "thaigov": thaigov,
     "thainer": thainer,
