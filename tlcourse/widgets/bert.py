@@ -81,6 +81,7 @@ def masking_demo(
     encoded = tokeniser(list(texts), padding=True, truncation=True, max_length=max_length)
     ids, real = np.array(encoded["input_ids"]), np.array(encoded["attention_mask"], dtype=bool)  # (B, T)
     maskable = known.maskable(ids) & real
+    lines = 1.15 * np.ceil(real.sum(1) / 11)  # (B,) inches for the pieces of a text, about 11 a line
 
     @lru_cache(maxsize=2000)
     def drawn(setting: Masking, draw: int) -> Masked:
@@ -102,8 +103,10 @@ def masking_demo(
         row = real[text - 1]
         pieces, read = (tokeniser.convert_ids_to_tokens(batch[text - 1, row].tolist()) for batch in (ids, now.ids))
         kinds = kinds[text - 1, row].tolist()
-        inches = 1.3 * np.ceil((0.12 * sum(map(len, pieces)) + 0.45 * len(pieces)) / 12) + 0.3
-        figure, (above, below) = plt.subplots(2, 1, figsize=(13, inches + 4.2), height_ratios=[inches, 3.6])
+        figure = plt.figure(figsize=(13, 4.9 + lines[text - 1]), layout="none")
+        inch = 1 / figure.get_size_inches()
+        above = figure.add_axes([0, 4 * inch[1], 1, lines[text - 1] * inch[1]])
+        below = figure.add_axes([3.3 * inch[0], 0.8 * inch[1], 6.2 * inch[0], 2.8 * inch[1]])
         plots.masking_draw(pieces, read, kinds, ax=above)
         plots.masking_counts(positions, counts, share=share, mask=mask, random=random, ax=below)
         text = f"Draw <b>{draw}</b> of {len(texts)} texts. "
@@ -123,7 +126,7 @@ def masking_demo(
         "whole_word": widgets.Checkbox(value=masking.whole_word, description="whole words"),
     }
     demo = live(controls, draw)
-    play = widgets.Play(value=1, min=1, max=draws, interval=1500)
+    play = widgets.Play(value=1, min=1, max=draws, interval=2000)
     widgets.link((play, "value"), (controls["draw"], "value"))
     demo.controls["play"] = play
     demo.ui.children = (widgets.HBox([play, controls["draw"]]), *demo.ui.children[1:])
@@ -366,15 +369,15 @@ def attention_demo(
 
 
 def _where(weights: np.ndarray, tokens: Sequence[str]) -> dict[str, float]:
-    """Mean weights that go to special tokens, and from a piece to itself and its neighbours, (T, T) as they are."""
+    """Mean shares of the weights (T, T) by what they go to; a special token counts as nothing else."""
     special = np.array([token in plots.SPECIAL for token in tokens])
-    n = len(tokens)
-    return {
-        "special tokens": float(weights[:, special].sum() / n),
-        "itself": float(np.trace(weights) / n),
-        "the piece before": float(np.trace(weights, -1) / n),
-        "the piece after": float(np.trace(weights, 1) / n),
-    }
+    others = np.where(special, 0, weights)
+    shares = {"special tokens": weights[:, special].sum()}
+    shares |= {name: np.trace(others, step) for name, step in NEIGHBOURS.items()}
+    return {name: float(share) / len(tokens) for name, share in shares.items()}
+
+
+NEIGHBOURS = {"itself": 0, "the piece before": -1, "the piece after": 1}
 
 
 # ---------------------------------------------------------------------------------------------------- parameters
