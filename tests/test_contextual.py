@@ -1,22 +1,18 @@
 """A word's vector in its sentence: against transformers, for each kind of tokeniser and encoder; and its senses."""
 
-import http.server
-import json
-import pickle
-import shutil
-import threading
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 import transformers
-from huggingface_hub import constants
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
-from tlcourse import contextual, data, encoders
+from tlcourse import contextual, encoders
 from tlcourse.contextual import (
     Encoder,
     anisotropy,
@@ -27,75 +23,13 @@ from tlcourse.contextual import (
     sense_separation,
 )
 
-TEXTS = [
-    "She sat on the bank of the river and counted boats.",
-    "The bank lends money to farmers.",
-    "เขาตากลมริมแม่น้ำ",
-    "ใช้ขันตักน้ำบนเกาะ",
-]
-SPECIALS = ["<s>", "<pad>", "</s>", "<unk>"]  # padding has number 1, as in RoBERTa
-SMALL = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
-
-
-def tokeniser(kind: str) -> transformers.PreTrainedTokenizerFast:
-    """A tiny one of the kind that BERT, RoBERTa and GPT-2, or ALBERT and CamemBERT have."""
-    if kind == "wordpiece":
-        made = Tokenizer(models.WordPiece(unk_token="<unk>"))
-        made.normalizer, made.pre_tokenizer = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
-        trainer = trainers.WordPieceTrainer(vocab_size=90, special_tokens=SPECIALS, show_progress=False)
-    elif kind == "bytes":
-        made = Tokenizer(models.BPE())
-        made.pre_tokenizer, made.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
-        letters = pre_tokenizers.ByteLevel.alphabet()
-        trainer = trainers.BpeTrainer(
-            vocab_size=330, special_tokens=SPECIALS, initial_alphabet=letters, show_progress=False
-        )
-    else:
-        made = Tokenizer(models.Unigram())
-        made.normalizer, made.pre_tokenizer = normalizers.NFKC(), pre_tokenizers.Metaspace()
-        trainer = trainers.UnigramTrainer(
-            vocab_size=90, special_tokens=SPECIALS, unk_token="<unk>", show_progress=False
-        )
-    made.train_from_iterator(TEXTS * 3, trainer)
-    made.post_processor = processors.TemplateProcessing(single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)])
-    specials = {"bos_token": "<s>", "pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
-    return transformers.PreTrainedTokenizerFast(tokenizer_object=made, **specials)
-
-
-def config(kind: str, **sizes) -> transformers.PretrainedConfig:
-    sizes |= {"pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}
-    if kind == "DistilBert":
-        return transformers.DistilBertConfig(dim=16, n_layers=2, n_heads=2, hidden_dim=32, **sizes)
-    if kind == "GPT2":
-        positions = sizes.pop("max_position_embeddings")
-        return transformers.GPT2Config(n_embd=16, n_layer=2, n_head=2, n_positions=positions, **sizes)
-    if kind == "Albert":
-        sizes["embedding_size"] = 8
-    return getattr(transformers, f"{kind}Config")(**SMALL, **sizes)
-
-
-KINDS = {
-    "Bert": "wordpiece",
-    "Roberta": "bytes",
-    "Albert": "unigram",
-    "Camembert": "unigram",
-    "DistilBert": "wordpiece",
-    "GPT2": "bytes",
-}
+small = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("small_encoders.py"))))
+TEXTS, KINDS = small.TEXTS, small.KINDS
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    """For each kind of encoder the folder of a tiny random one, which has 60 positions."""
-    made = {}
-    for kind, pieces in KINDS.items():
-        torch.manual_seed(1)
-        made[kind] = tmp_path_factory.mktemp(kind)
-        words = tokeniser(pieces)
-        words.save_pretrained(made[kind])
-        cut = getattr(transformers, f"{kind}Model")(config(kind, vocab_size=len(words), max_position_embeddings=60))
-        cut.save_pretrained(made[kind])
-    return made
+    return {kind: small.save(tmp_path_factory.mktemp(kind), kind) for kind in KINDS}
 
 
 @pytest.fixture(scope="module")
@@ -362,181 +296,6 @@ def test_minilm_tells_senses_apart_and_its_static_vectors_do_not(minilm):
     table = sense_separation(minilm.occurrences(frame), frame.sense, ["bank"] * 6)
     static = sense_separation(minilm.occurrences(frame, layers="static"), frame.sense, ["bank"] * 6)
     assert table.accuracy[4] > 0.8 > static.accuracy[0] == pytest.approx(0.4)
-
-
-def test_a_missing_package_is_named(monkeypatch, tmp_path):
-    class Broken:
-        def locate_file(self, file):
-            return tmp_path / file
-
-    monkeypatch.setattr(encoders.metadata, "distribution", lambda name: Broken())
-    with pytest.raises(data.DataError, match="install another version"):
-        Encoder.load("minilm")
-    monkeypatch.undo()
-    monkeypatch.setattr(encoders, "PACKAGE", "no-such-package")
-    with pytest.raises(data.DataError, match="pip install no-such-package"):
-        Encoder.load("minilm")
-
-
-# ------------------------------------------------------------------------------------------------------ bad folders
-def copy(folder, to):
-    return shutil.copytree(folder, to / "copy")
-
-
-def test_weights_cut_short(folders, tmp_path):
-    folder = copy(folders["Bert"], tmp_path)
-    weights = folder / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:5000])
-    with pytest.raises(data.DataError, match="holds no encoder that can be used"):
-        Encoder.load(folder)
-
-
-def test_weights_that_are_missing(folders, tmp_path):
-    folder = copy(folders["Bert"], tmp_path)
-    settings = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(settings | {"num_hidden_layers": 3}))
-    with pytest.raises(data.DataError, match=r"the weights lack encoder\.layer\.2"):
-        Encoder.load(folder)
-
-
-class Harm:
-    def __reduce__(self):
-        return (exec, ("import pathlib; pathlib.Path('harmed').touch()",))
-
-
-def test_a_bin_may_hold_tensors_and_nothing_else(folders, tiny, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    folder = copy(folders["Bert"], tmp_path)
-    (folder / "model.safetensors").unlink()
-    torch.save(tiny["Bert"].model.state_dict(), folder / "pytorch_model.bin")
-    assert Encoder.load(folder).encode([["bank"]])[0] == pytest.approx(tiny["Bert"].encode([["bank"]])[0], abs=1e-6)
-    (folder / "pytorch_model.bin").write_bytes(pickle.dumps({"embeddings": Harm()}, protocol=2))
-    with pytest.raises(data.DataError, match="holds no encoder"):
-        Encoder.load(folder)
-    torch.save({"embeddings": Harm()}, folder / "pytorch_model.bin")
-    with pytest.raises(data.DataError, match="holds no encoder"):
-        Encoder.load(folder)
-    assert not (tmp_path / "harmed").exists()
-
-
-def test_code_beside_the_weights_is_not_run(folders, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    folder = copy(folders["Bert"], tmp_path)
-    code = {"model_type": "own", "auto_map": {"AutoConfig": "own.Config", "AutoModel": "own.Model"}}
-    (folder / "own.py").write_text("import pathlib; pathlib.Path('harmed').touch()")
-    (folder / "config.json").write_text(json.dumps(code))
-    with pytest.raises(data.DataError, match="holds no encoder"):
-        Encoder.load(folder)
-    assert not (tmp_path / "harmed").exists()
-
-
-def test_an_encoder_with_a_decoder_is_refused(tmp_path):
-    (tmp_path / "config.json").write_text(json.dumps({"model_type": "t5", "is_encoder_decoder": True}))
-    with pytest.raises(data.DataError, match="an encoder and a decoder"):
-        Encoder.load(tmp_path)
-
-
-def test_a_tokeniser_that_transformers_cannot_read_is_not_taken_for_an_empty_one(folders, tmp_path):
-    folder = copy(folders["Camembert"], tmp_path)
-    (folder / "tokenizer.json").unlink()
-    (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "CamembertTokenizer"}))
-    with pytest.raises(data.DataError, match="pip install sentencepiece protobuf"):
-        Encoder.load(folder)
-
-
-def test_an_empty_folder(tmp_path):
-    with pytest.raises(data.DataError, match="holds no encoder"):
-        Encoder.load(tmp_path)
-
-
-# ------------------------------------------------------------------------------------------------------------- the hub
-@pytest.mark.parametrize("name", ["/no/such/folder", "a/b/c", "no such name"])
-def test_a_name_that_is_none(name):
-    with pytest.raises(data.DataError, match="is no folder, and no name"):
-        Encoder.load(name)
-
-
-def test_without_a_network_the_ways_out_are_named():
-    with pytest.raises(data.DownloadError) as caught:
-        Encoder.load("bert-base-uncased")
-    message = str(caught.value)
-    assert len(message.splitlines()) < 8
-    for way in ('take "minilm"', "https://huggingface.co/bert-base-uncased", "HF_HOME", "HF_HUB_OFFLINE"):
-        assert way in message
-
-
-@pytest.fixture
-def hub(folders, monkeypatch, tmp_path):
-    """A hub on this machine with one model, `own/tiny`; what was asked of it."""
-    folder, asked = folders["Bert"], []
-    commit = "1" * 40
-    model = {"id": "own/tiny", "sha": commit}
-    names = [*(file.name for file in folder.iterdir()), "pytorch_model.bin", "tf_model.h5", "onnx/model.safetensors"]
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_HEAD(self):
-            self.do_GET()
-
-        def do_GET(self):
-            asked.append(self.path)
-            if self.path.startswith("/api/models/own/tiny/tree"):
-                files = [{"type": "file", "path": name, "size": 0, "oid": "0"} for name in names]
-                self.answer(json.dumps(files).encode(), "application/json")
-            elif self.path.startswith("/api/models/own/tiny"):
-                files = [{"rfilename": name} for name in names]
-                self.answer(json.dumps(model | {"siblings": files}).encode(), "application/json")
-            elif self.path.startswith("/own/tiny/resolve/") and (path := folder / self.path.split("/")[-1]).is_file():
-                self.answer(path.read_bytes(), "application/octet-stream")
-            else:
-                self.send_response(404)
-                self.send_header("X-Error-Code", "RepoNotFound")
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-
-        def answer(self, body: bytes, kind: str):
-            self.send_response(200)
-            self.send_header("Content-Type", kind)
-            self.send_header("Content-Length", str(len(body)))
-            self.send_header("ETag", f'"{abs(hash(body)):x}"')
-            self.send_header("X-Repo-Commit", commit)
-            self.end_headers()
-            if self.command == "GET":
-                self.wfile.write(body)
-
-        def log_message(self, *args):
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    address = f"http://127.0.0.1:{server.server_port}"
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(constants, "ENDPOINT", address)
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/resolve/{revision}/{filename}")
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    yield asked, server
-    server.shutdown()
-    server.server_close()
-
-
-def test_a_model_of_the_hub_is_downloaded_once_in_one_format(hub, tiny):
-    asked, server = hub
-    encoder = Encoder.load("own/tiny")
-    assert encoder.encode([["bank"]])[0] == pytest.approx(tiny["Bert"].encode([["bank"]])[0], abs=1e-6)
-    assert any("model.safetensors" in path for path in asked)
-    assert not any(part in path for path in asked for part in ("pytorch_model", "tf_model", "onnx"))
-    server.shutdown()
-    server.server_close()
-    assert Encoder.load("own/tiny").name == "own/tiny"  # from the cache
-
-
-def test_a_model_that_the_hub_has_not(hub):
-    with pytest.raises(data.DataError, match="has no model 'own/other'"):
-        Encoder.load("own/other")
-
-
-def test_a_bin_is_downloaded_where_there_is_nothing_better():
-    files = ["config.json", "pytorch_model.bin", "tf_model.h5", "sentencepiece.bpe.model", "onnx/model.safetensors"]
-    assert encoders._needed(files) == ["pytorch_model.bin", "config.json", "sentencepiece.bpe.model"]
 
 
 # ------------------------------------------------------------------------------------------------------ telling senses

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
@@ -26,6 +26,7 @@ from torch import nn
 
 from tlcourse import profile
 from tlcourse.data import DataError, DownloadError
+from tlcourse.text import thai_pieces
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
@@ -216,8 +217,10 @@ def _load(
             config = _config(folder)
             if type(config) not in auto._model_mapping:
                 raise ValueError(f"{config.model_type} is not trained so")
-            tokeniser = transformers.AutoTokenizer.from_pretrained(
-                folder, config=config, trust_remote_code=False, local_files_only=True
+            tokeniser = thai_pieces.restore(  # one that the course trained cuts Thai into words first
+                transformers.AutoTokenizer.from_pretrained(
+                    folder, config=config, trust_remote_code=False, local_files_only=True
+                )
             )
             model = auto.from_config(config, dtype=dtype) if fresh else _pretrained(auto, kind, folder, config, dtype)
         _check_tokeniser(tokeniser, model)
@@ -248,8 +251,12 @@ def _pretrained(auto: type, kind: str, folder: Path, config: PreTrainedConfig, d
         local_files_only=True,
         weights_only=True,
         dtype=dtype,
+        ignore_mismatched_sizes=True,  # they are named below
         output_loading_info=True,
     )
+    if report["mismatched_keys"]:
+        key, ours, theirs = min(report["mismatched_keys"])
+        raise ValueError(f"{key} is {tuple(ours)} among the weights, {tuple(theirs)} by the configuration")
     body = f"{model.base_model_prefix}." if kind != "AutoModel" else ""
     missing = sorted(key for key in report["missing_keys"] if body or "pooler" not in key)
     if missing and not any(key.startswith(body) for key in missing):
@@ -330,7 +337,7 @@ def _from_hub(name: str, *, weights: bool) -> Path:
         ) from None
     except Exception as error:  # no connection, or one that breaks: each version of the client has its own errors
         cached = try_to_load_from_cache(name, "config.json")
-        if isinstance(cached, str):
+        if isinstance(cached, str) and (not weights or _weights(file.name for file in Path(cached).parent.iterdir())):
             return Path(cached).parent
         raise DownloadError(
             f"{name} could not be downloaded from the Hugging Face hub, and is not in its cache.\n"
@@ -341,12 +348,17 @@ def _from_hub(name: str, *, weights: bool) -> Path:
         ) from None
 
 
-def _needed(files: Sequence[str], *, weights: bool = True) -> list[str]:
-    """Configuration, tokeniser and weights among the files of a model: safetensors, and only without them a `.bin`."""
+def _needed(files: Iterable[str], *, weights: bool = True) -> list[str]:
+    """Configuration, tokeniser and weights among the files of a model."""
     top = [file for file in files if "/" not in file]
-    safe = [file for file in top if re.fullmatch(r"model.*\.safetensors", file)]
-    pickled = [file for file in top if re.fullmatch(r"pytorch_model.*\.bin", file)]
-    return (safe or pickled) * weights + [file for file in top if file.endswith((".json", ".txt", ".model"))]
+    return _weights(top) * weights + [file for file in top if file.endswith((".json", ".txt", ".model"))]
+
+
+def _weights(files: Iterable[str]) -> list[str]:
+    """The files with a model's weights: safetensors, and only where there are none a `.bin`."""
+    files = list(files)
+    safe = [file for file in files if re.fullmatch(r"model.*\.safetensors", file)]
+    return safe or [file for file in files if re.fullmatch(r"pytorch_model.*\.bin", file)]
 
 
 def _first_line(error: Exception) -> str:
