@@ -5,7 +5,7 @@ import re
 import pytest
 
 from tlcourse import data
-from tlcourse.data.parsers import PARSERS
+from tlcourse.data.parsers import GLUE, PARSERS
 
 NAMES = data.names()
 
@@ -16,6 +16,8 @@ def test_the_first_sets_are_there():
     assert {"wikitext2", "text8", "gensim_wikipedia", "lee"} <= set(NAMES)
     assert {"thainer", "ud_thai_pud", "sst2"} <= set(NAMES)
     assert {"simlex999", "word_analogies", "word_senses", "word_sets"} <= set(NAMES)
+    assert {"spam", "sms_spam", "small_qa", "squad", "thai_qa", "thai_qa_pairs"} <= set(NAMES)
+    assert {f"glue_{name}" for name in GLUE} <= set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -40,6 +42,7 @@ def test_labels_of_the_first_sets():
     assert data.info("orchid").label is None
     assert data.info("truevoice").file == "mari-intent.zip"
     assert data.info("orchid").file == data.info("orchid").address == ""
+    assert data.info("glue_cola").file == "" and data.info("glue_cola").revision in data.info("glue_cola").address
 
 
 @pytest.mark.parametrize("wrong, near", [("truvoice", "truevoice"), ("Thai-Intents", "thai_intents")])
@@ -78,10 +81,12 @@ unpacked_bytes = 1
     "text, says",
     [
         ("[broken", "cannot be read"),
-        (ENTRY, "needs one of addresses, repository, package, embedded"),
-        (ENTRY + 'embedded = "small"\npackage = "p:f"\n', "needs one of addresses, repository, package, embedded"),
+        (ENTRY, "needs one of addresses, hub, repository, package, embedded"),
+        (ENTRY + 'embedded = "small"\npackage = "p:f"\n', "needs one of addresses, hub, repository, package, embedded"),
         (ENTRY + 'repository = "https://example.org/a"\naddresses = ["https://example.org/a.zip"]\n', "needs one of"),
         (ENTRY + 'addresses = ["https://example.org/a.zip"]\n', "sha256 and bytes"),
+        (ENTRY + 'hub = "own/set"\nrevision = "main"\nbytes = 5\n', "on the hub, so it needs its revision and bytes"),
+        (ENTRY + 'hub = "own/set"\naddresses = ["https://example.org/a.zip"]\n', "needs one of"),
         (ENTRY + 'colour = "blue"\n', "colour"),
     ],
 )

@@ -53,8 +53,8 @@ class Dataset:
     """A loaded data set: a frame a split, with a `text` column and label columns.
 
     Label columns are categorical, with the same sorted categories in each split. Sets without labels have other
-    columns instead: `orchid` the lists `words` and `tags`, `thai_wikipedia_qa` a question and its answers. Sets of
-    words have no `text`. What only measures (`simlex999`, `word_analogies`, `word_senses`) has one split, `test`;
+    columns instead: `orchid` the lists `words` and `tags`, `squad` a `context`, a `question` and the place of its
+    `answer`. Pairs have `first` and `second` in place of `text`, and sets of words have no text at all. What only measures (`simlex999`, `word_analogies`, `word_senses`) has one split, `test`;
     `word_sets` has a frame a list in place of splits, such as `splits["weat"]`.
 
     Attributes:
