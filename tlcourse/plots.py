@@ -1421,7 +1421,8 @@ def _block(
 
 def _fit(ax: Axes, texts: Sequence[tuple[mpl.text.Text, float]]) -> None:
     """Make each text smaller that is wider than its room, in units of the axes."""
-    ax.figure.draw_without_rendering()
+    if layout := ax.figure.get_layout_engine():
+        layout.execute(ax.figure)
     unit = np.ptp(ax.transData.transform([(0, 0), (1, 0)])[:, 0])
     for text, room in texts:
         width = max(text.get_window_extent().width, 1)

@@ -203,14 +203,19 @@ def pairs_demo(
     Args:
         probability: a model's, that the second text follows the first.
         otherwise: what B is if it does not follow A, such as "swapped".
+
+    Raises:
+        ValueError: there are no pairs, only single texts.
     """
+    rows = np.flatnonzero(pairs.lengths > pairs.first_length).tolist()
+    if not rows:
+        raise ValueError("no pairs to guess: draw them with nsp=True or nsp='order'")
     guesses: dict[int, bool] = {}
     believed: dict[int, float] = {}
 
     def draw(pair: int, guess: str):
-        i = pair - 1
-        ids = pairs.ids[pairs.starts[i] : pairs.starts[i + 1]]
-        first, second = (_text(tokeniser, part) for part in np.split(ids, [pairs.first_length[i]]))
+        i = rows[pair - 1]
+        first, second = (_text(tokeniser, part) for part in np.split(pairs.row(i), [pairs.first_length[i]]))
         follows = bool(pairs.is_next[i])
         if guess != UNDECIDED:
             guesses.setdefault(i, guess == FOLLOWS)
@@ -232,7 +237,7 @@ def pairs_demo(
             state |= {"guess": guesses[i], "probability": believed.get(i)}
         return None, text, state | {"guessed": len(guesses), "right": right, "model_right": model_right}
 
-    slider = widgets.IntSlider(value=1, min=1, max=len(pairs), description="pair", continuous_update=False)
+    slider = widgets.IntSlider(value=1, min=1, max=len(rows), description="pair", continuous_update=False)
     buttons = widgets.ToggleButtons(options=[UNDECIDED, FOLLOWS, otherwise], description="your guess")
 
     def take_back(_change) -> None:
@@ -410,9 +415,10 @@ def parameters_demo() -> Demo:
         figure = plots.parameter_blocks(frame, highlight="yours").figure
         weights, training = 4 * total, 16 * total
         share = parts.loc[parts["part"].str.contains("embeddings"), "count"].sum() / total
+        heads = f"{width // 64} heads" if width > 64 else "1 head"
         text = (
-            f"{layers} layers of {width} units, {width // 64} heads: <b>{total:,}</b> parameters, {share:.0%} of them "
-            f"in the embeddings. <b>{weights / 1e9:.2f} GB</b> of weights; to train them with Adam, "
+            f"{layers} layers of {width} units, {heads}: <b>{total:,}</b> parameters, {share:.0%} of them in the "
+            f"embeddings. <b>{weights / 1e9:.2f} GB</b> of weights; to train them with Adam, "
             f"<b>{training / 1e9:.2f} GB</b>, and the activations come on top."
         )
         return figure, text, {"parts": parts, "total": total, "weights": weights, "training": training}
