@@ -1,3 +1,4 @@
+import functools
 import itertools
 import math
 
@@ -7,6 +8,7 @@ from fastai.callback.schedule import SchedCos, combined_cos
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.optim.lr_scheduler import CosineAnnealingWarmRestarts, CyclicLR, OneCycleLR
+from transformers import get_linear_schedule_with_warmup
 
 from tlcourse.training.schedules import (
     constant,
@@ -14,6 +16,7 @@ from tlcourse.training.schedules import (
     one_cycle,
     slanted_triangular,
     triangular_cyclical,
+    warmup_linear,
 )
 
 quick = settings(deadline=None, max_examples=50)
@@ -164,6 +167,24 @@ def test_one_cycle_rises_and_falls_once(T, peak_at, div, div_final):
     assert all(0 < rate <= 1 + 1e-9 for rate in rates)
 
 
+def test_warmup_linear_by_hand():
+    assert values(warmup_linear(warmup=0.3), 10) == pytest.approx(
+        [1 / 4, 2 / 4, 3 / 4, *(left / 7 for left in range(7, 0, -1))]
+    )
+    assert values(warmup_linear(warmup=0), 4) == [1, 0.75, 0.5, 0.25]
+
+
+@quick
+@given(T=lengths, warmup=st.floats(0, 0.99))
+def test_warmup_linear_falls_as_that_of_transformers(T, warmup):
+    rise = math.floor(T * warmup)
+    make = functools.partial(get_linear_schedule_with_warmup, num_warmup_steps=rise, num_training_steps=T)
+    ours, theirs = values(warmup_linear(warmup=warmup), T), torch_rates(make, T)
+    assert ours[rise:] == pytest.approx(theirs[rise:])
+    assert all(0 < rate <= 1 for rate in ours)
+    assert all(a < b for a, b in itertools.pairwise(ours[: rise + 1]))
+
+
 def test_constant():
     assert values(constant(), 3) == [1, 1, 1]
 
@@ -181,6 +202,8 @@ def test_constant():
         (cosine_restarts, {"floor": 2}, "floor"),
         (one_cycle, {"peak_at": 1.5}, "peak_at"),
         (one_cycle, {"div": 0}, "div"),
+        (warmup_linear, {"warmup": 1.0}, "warmup"),
+        (warmup_linear, {"warmup": -0.1}, "warmup"),
     ],
 )
 def test_an_argument_out_of_range_is_named(make, arguments, says):

@@ -32,6 +32,7 @@ from torch.nn import functional as F
 from transformers import BertConfig, BertForPreTraining, PreTrainedTokenizerBase
 
 from tlcourse.bert.masking import Masked
+from tlcourse.bert.wordpiece import save_tokeniser
 
 SIZES = {  # layers and hidden size: four of the 24 of Turc et al. (2019), and the two of Devlin et al. (2019)
     "tiny": (2, 128),
@@ -350,9 +351,15 @@ class PretrainingModel(nn.Module):
         )
         return mixed.transpose(1, 2).flatten(0, 1).flatten(1) if some else group.pieces_of(mixed)
 
+    @classmethod
+    def load(cls, folder: str | Path) -> PretrainingModel:
+        """A model that :meth:`save` wrote."""
+        model = cls.__new__(cls)
+        nn.Module.__init__(model)
+        model.bert = BertForPreTraining.from_pretrained(folder, local_files_only=True)
+        return model
+
     def save(self, folder: str | Path, tokeniser: PreTrainedTokenizerBase) -> None:
         """Write what ``from_pretrained`` of ``AutoModel``, ``AutoModelForMaskedLM`` and so on reads."""
-        from tlcourse.bert.wordpiece import save_tokeniser
-
         self.bert.save_pretrained(folder)
         save_tokeniser(tokeniser, folder)

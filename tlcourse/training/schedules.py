@@ -61,6 +61,32 @@ def slanted_triangular(*, cut_frac: float = 0.1, ratio: float = 32) -> Schedule:
     return schedule
 
 
+def warmup_linear(*, warmup: float = 0.01) -> Schedule:
+    """A linear rise and a linear fall to almost nothing (Devlin et al. 2019, appendix A.2).
+
+    ::
+
+        W = floor(T * warmup)
+        f = (t + 1) / (W + 1)      if t < W
+            (T - t) / (T - W)      otherwise
+
+    No step is wasted on a rate of 0.
+
+    Args:
+        warmup: the fraction of the steps that rise, at least 0 and below 1; the paper has 10,000 of 1,000,000.
+
+    Raises:
+        ValueError: ``warmup`` is out of its range.
+    """
+    _check(0 <= warmup < 1, f"warmup is a fraction from 0 to below 1, not {warmup}")
+
+    def schedule(t: float, T: int) -> float:
+        rise = math.floor(T * warmup)
+        return (t + 1) / (rise + 1) if t < rise else (T - t) / (T - rise)
+
+    return schedule
+
+
 def triangular_cyclical(*, step_size: int, ratio: float = 4) -> Schedule:
     """Up and down in straight lines, again and again (Smith 2017, section 3.2; ``triangular`` policy).
 

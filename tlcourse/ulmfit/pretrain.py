@@ -33,6 +33,7 @@ from tlcourse.text.corpus import Corpus, TokenFile
 from tlcourse.training import ActivationRegularisation, Perplexity, fit, make_learner, schedules
 from tlcourse.training.callbacks import KeepHistory, MixedPrecision
 from tlcourse.training.checkpoint import SaveCheckpoints, read_checkpoint
+from tlcourse.training.devices import join_processes, sum_over_processes
 from tlcourse.training.softmax import AdaptiveSoftmax, ChunkedSoftmax, FullSoftmax, SampledSoftmax
 from tlcourse.ulmfit.backbone import save_backbone
 from tlcourse.ulmfit.model import AWDLSTMConfig, Dropouts, LanguageModel
@@ -471,26 +472,6 @@ class WriteMetrics(Callback):
 
 
 # --------------------------------------------------------------------------------------------- several processes
-def join_processes() -> tuple[int, int]:
-    """The number of this process, and how many ``accelerate launch`` or ``torchrun`` started; (0, 1) alone."""
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        return 0, 1
-    from accelerate import PartialState
-
-    state = PartialState(cpu=profile.current().device.type == "cpu")
-    return state.process_index, state.num_processes
-
-
-def sum_over_processes(values: list[float]) -> list[float]:
-    """Each value summed over all processes."""
-    if not torch.distributed.is_initialized():
-        return values
-    device = profile.current().device
-    total = torch.tensor(values, dtype=torch.float32 if device.type == "mps" else torch.float64, device=device)
-    torch.distributed.all_reduce(total)
-    return total.tolist()
-
-
 class ShareOfRows(LMBatches):
     """The rows of each batch that fall to one process: their streams of text, and hidden states, stay with it."""
 
