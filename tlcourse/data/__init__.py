@@ -54,8 +54,9 @@ class Dataset:
 
     Label columns are categorical, with the same sorted categories in each split. Sets without labels have other
     columns instead: `orchid` the lists `words` and `tags`, `squad` a `context`, a `question` and the place of its
-    `answer`. Pairs have `first` and `second` in place of `text`, and sets of words have no text at all. What only measures (`simlex999`, `word_analogies`, `word_senses`) has one split, `test`;
-    `word_sets` has a frame a list in place of splits, such as `splits["weat"]`.
+    `answer`. Pairs have `first` and `second` in place of `text`, and sets of words have no text at all. What only
+    measures (`simlex999`, `word_analogies`, `word_senses`) has one split, `test`; `word_sets` has a frame a list
+    in place of splits, such as `splits["weat"]`.
 
     Attributes:
         name: its name in the catalogue (the fallback's, where that was loaded).
