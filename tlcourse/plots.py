@@ -1357,7 +1357,8 @@ def bert_input(
 ) -> Axes:
     """What BERT reads: at each place the sum of three embeddings, the piece's, its segment's and its position's.
 
-    The blocks stand for vectors, all of the same width (Devlin et al. 2019, figure 2).
+    The blocks stand for vectors, all of the same width (Devlin et al. 2019, figure 2). Before layer 1 reads the sums,
+    the model normalises them (LayerNorm).
 
     Args:
         pieces: T pieces, special tokens among them.
@@ -1390,7 +1391,7 @@ def bert_input(
             fitted.append((_block(ax, (i, y), (0.86, 0.72), text, colour), 0.8))
             ax.text(i, y - 0.575, "=" if row == 2 else "+", **_MIDDLE, fontsize=17)
     ax.text(-0.6, 4.45, "pieces", ha="right", va="center", fontsize=18)
-    ax.text(-0.6, 0, "read by layer 1", ha="right", va="center", fontsize=18)
+    ax.text(-0.6, 0, "x, for layer 1", ha="right", va="center", fontsize=18)
     for i in range(n):
         fitted.append((_block(ax, (i, 0), (0.86, 0.8), f"x{_subscript(i)}", "#333333"), 0.8))
     _fit(ax, fitted)
