@@ -1,9 +1,7 @@
 """Looking into a pretrained encoder: what it puts into a blank, where its heads attend, which sentence it expects.
 
 >>> bert = load_masked_lm("bert-base-uncased")
->>> fill_in(bert, "The capital of France is ___.")  # doctest: +SKIP
-   blank  rank   piece  probability
-0      0     0   paris         0.42
+>>> fill_in(bert, "The capital of ___ is ___.", k=3)  # 6 rows: two blanks, three pieces for each
 >>> attention(load_encoder("minilm"), "She sat on the bank.").weights.shape  # (layers, heads, T, T)
 (6, 12, 8, 8)
 >>> next_sentence(load_next_sentence("bert-base-uncased"), "He opened the door.", "The room was dark.")
