@@ -11,7 +11,8 @@ is not computed:
 - a batch is *packed*: one list of pieces without padding, which linear layers and norms read as it is; only attention
   knows rows, and takes those of one length together;
 - the vocabulary's logits are computed at the masked positions alone;
-- so is the last layer, except for the keys and values that these positions attend to, and for [CLS].
+- so is the last layer, except for the keys and values that these positions attend to, and for [CLS];
+- on a CPU dropout draws sixteen bits a unit instead of a number.
 
 B is the rows of a batch, N all their pieces, M the masked ones, T the pieces of a row, V the vocabulary, D the hidden
 size, H the heads.
@@ -271,6 +272,29 @@ def make_group(lengths: np.ndarray, queries: int, device: torch.device) -> Group
     return Group(rows, longest, pieces, queries, place.to(device), real.to(device))
 
 
+# ------------------------------------------------------------------------------------------------------ dropout
+class Dropout(nn.Dropout):
+    """Dropout, on a CPU with a probability in 65,536ths, which takes a quarter of a random number a unit."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        dropped = round(self.p * 2**16)
+        if not self.training or x.device.type != "cpu" or not 0 < dropped < 2**16:
+            return super().forward(x)
+        generator = np.random.Generator(np.random.SFC64(torch.randint(2**62, ()).item()))  # torch's seed decides
+        numbers = generator.integers(2**64, size=-(-x.numel() // 4), dtype=np.uint64)
+        bits = torch.from_numpy(numbers.view(np.int16))[: x.numel()].view(x.shape)
+        return x * (bits >= dropped - 2**15).to(x.dtype).mul_(2**16 / (2**16 - dropped))
+
+
+def draw_less(model: nn.Module) -> nn.Module:
+    """The model, with its dropout replaced by :class:`Dropout`."""
+    for module in list(model.modules()):
+        for name, child in module.named_children():
+            if type(child) is nn.Dropout:
+                setattr(module, name, Dropout(child.p))
+    return model
+
+
 # ------------------------------------------------------------------------------------------------------ the model
 class PretrainingModel(nn.Module):
     """``transformers.BertForPreTraining``, reading packed batches.
@@ -284,7 +308,7 @@ class PretrainingModel(nn.Module):
     def __init__(self, config: BertConfig, *, causal: bool = False):
         super().__init__()
         config.is_decoder = causal
-        self.bert = BertForPreTraining(config)
+        self.bert = draw_less(BertForPreTraining(config))
 
     @property
     def config(self) -> BertConfig:
@@ -341,14 +365,17 @@ class PretrainingModel(nn.Module):
     def attend(self, own: nn.Module, group: Group, query: Tensor, key: Tensor, value: Tensor, *, some: bool) -> Tensor:
         """What each piece of a group, or ``some`` of each row, takes from its row: like the queries, (·, D)."""
         heads, causal = own.num_attention_heads, self.config.is_decoder
-        mixed = F.scaled_dot_product_attention(
-            by_head(query, group.rows, heads) if some else group.rectangle(query, heads),
-            group.rectangle(key, heads),
-            group.rectangle(value, heads),
-            attn_mask=None if causal else group.real,  # a piece before is no padding
-            is_causal=causal,
-            dropout_p=own.dropout.p if self.training else 0.0,
-        )
+        q = by_head(query, group.rows, heads) if some else group.rectangle(query, heads)
+        k, v = group.rectangle(key, heads), group.rectangle(value, heads)
+        if self.training and q.device.type == "cpu":  # where torch's own is slow with dropout; no group is padded
+            scores = (q * own.scaling) @ k.transpose(2, 3)  # (rows, H, T, T)
+            if causal:
+                scores = scores.masked_fill(torch.ones(scores.shape[2:], dtype=torch.bool).triu(1), -torch.inf)
+            mixed = own.dropout(scores.softmax(-1)) @ v
+        else:
+            dropout = own.dropout.p if self.training else 0.0
+            mask = None if causal else group.real  # padding is behind a row, and no piece before any other
+            mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal, dropout_p=dropout)
         return mixed.transpose(1, 2).flatten(0, 1).flatten(1) if some else group.pieces_of(mixed)
 
     @classmethod
@@ -356,7 +383,7 @@ class PretrainingModel(nn.Module):
         """A model that :meth:`save` wrote."""
         model = cls.__new__(cls)
         nn.Module.__init__(model)
-        model.bert = BertForPreTraining.from_pretrained(folder, local_files_only=True)
+        model.bert = draw_less(BertForPreTraining.from_pretrained(folder, local_files_only=True))
         return model
 
     def save(self, folder: str | Path, tokeniser: PreTrainedTokenizerBase) -> None:
