@@ -30,6 +30,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from inspect import signature
 from itertools import chain, groupby
 from operator import itemgetter
 from pathlib import Path
@@ -42,6 +43,7 @@ from fastai.optimizer import OptimWrapper
 from scipy.special import log_softmax, softmax
 from torch import Tensor, nn
 
+from tlcourse import profile
 from tlcourse.bert.answers import answer_scores, entity_f1
 from tlcourse.encoders import Checkpoint
 from tlcourse.text import ClassificationBatches
@@ -286,12 +288,16 @@ class FineTuned:
         self.max_length = recipe.max_length or min(self.length, encoder.longest)
         if not 8 <= self.max_length <= encoder.longest:
             raise ValueError(f"max_length={self.max_length}: {self.name} takes 8 to {encoder.longest} pieces")
+        begins = self.tokeniser("a")["input_ids"][0] == self.tokeniser.cls_token_id
+        self.cls = 0 if begins else -1  # where [CLS] stands in a row: XLNet has it at the end
         body = copy.deepcopy(encoder.model)  # the encoder that was given stays as it is
         self.pooler = take_pooler(body)
         with torch.random.fork_rng():
             torch.manual_seed(recipe.seed)
             head = self._head(body.config).to(body.device)
-        types = "token_type_ids" in self.tokeniser.model_input_names
+        types = (
+            "token_type_ids" in signature(body.forward).parameters and getattr(body.config, "type_vocab_size", 3) > 1
+        )
         mean = recipe.summary == "mean" and isinstance(head, ClassHead)
         self.network = Network(body, head, types=types, mean=mean)
 
@@ -307,6 +313,12 @@ class FineTuned:
     def _head(self, config) -> nn.Module:
         """A new head, its weights as the encoder's were first."""
         raise NotImplementedError
+
+    def _cls(self, n: int) -> np.ndarray:
+        """(n,) where a row has [CLS]."""
+        place = np.zeros(n, dtype=bool)
+        place[self.cls] = True
+        return place
 
     def _dropout(self, config) -> float:
         own = getattr(config, "classifier_dropout", None) or getattr(config, "hidden_dropout_prob", 0.1)
@@ -331,6 +343,7 @@ class FineTuned:
                 weight_decay=recipe.weight_decay,
                 opt=FusedAdamW,
                 device=device,
+                dtype=profile.autocast_dtype(device),
             )
             self.history = fit(
                 learner,
@@ -418,7 +431,7 @@ class FineTunedClassifier(FineTuned):
             Row(
                 ids=(ids := np.array(row)),
                 types=np.array(types),
-                read=cls_place(ids, self.tokeniser.cls_token_id),
+                read=self._cls(len(ids)),
                 targets=np.array([] if targets is None else [targets[i]], dtype=np.int64),
             )
             for i, (row, types) in enumerate(zip(pieces["input_ids"], pieces["token_type_ids"], strict=True))
@@ -519,13 +532,11 @@ class FineTunedReader(FineTuned):
     def _head(self, config) -> SpanHead:
         return SpanHead(new_linear(config, 2))
 
-    def _rows(
-        self, texts: dict[str, list[str]], spans: Sequence[tuple[int, int]] | None = None
-    ) -> tuple[list[Row], list[Window]]:
+    def _rows(self, texts: dict[str, list[str]], spans: pd.Series | None = None) -> tuple[list[Row], list[Window]]:
         """The windows of all texts, each with its question before it.
 
         Args:
-            spans: where each answer begins and ends, in characters.
+            spans: of each row where its answer begins and ends, in characters.
         """
         asked = self._pieces(texts["question"])
         read = dict(zip(distinct := list(dict.fromkeys(texts["context"])), self._pieces(distinct), strict=True))
@@ -539,12 +550,13 @@ class FineTunedReader(FineTuned):
                 raise ValueError(
                     f"max_length={self.max_length} has no room for text beside {len(question)} of question"
                 )
-            answer = None if spans is None else answer_pieces(offsets, *spans[i])
+            answer = None if spans is None else answer_pieces(offsets, *spans.iloc[i])
             if spans is not None and answer is None:
-                raise ValueError(f"row {i}: to the tokeniser, the answer {text[slice(*spans[i])]!r} is nothing")
+                there = text[slice(*spans.iloc[i])]
+                raise ValueError(f"row {spans.index[i]}: to the tokeniser, the answer {there!r} is nothing")
             for start, stop in cut_windows(len(ids), room):
                 row_ids, types, (_, at) = template.fill(question, ids[start:stop])
-                read_here = cls_place(row_ids, self.tokeniser.cls_token_id)
+                read_here = self._cls(len(row_ids))
                 target = np.flatnonzero(read_here).repeat(2)  # [CLS]: there is no answer here
                 read_here[at : at + stop - start] = True
                 if answer and start <= answer[0] and answer[1] < stop:
@@ -639,7 +651,7 @@ def finetune_answers(
     return model
 
 
-def answer_spans(frame: pd.DataFrame) -> list[tuple[int, int]]:
+def answer_spans(frame: pd.DataFrame) -> pd.Series:
     """Where the answer of each row begins and ends in its context.
 
     Raises:
@@ -656,7 +668,7 @@ def answer_spans(frame: pd.DataFrame) -> list[tuple[int, int]]:
         if (there := context[int(start) : int(start) + len(answer)]) != answer:
             raise ValueError(f"row {i}: at {start} the context has {there!r}, not the answer {answer!r}")
         spans.append((int(start), int(start) + len(answer)))
-    return spans
+    return pd.Series(spans, index=frame.index, dtype=object)
 
 
 def answer_pieces(offsets: np.ndarray, start: int, end: int) -> tuple[int, int] | None:
@@ -726,7 +738,9 @@ class FineTunedTagger(FineTuned):
             numbers = np.flatnonzero(wanted)
             windows = cut_windows(len(ids), self.max_length - template.special)
             middles = np.array([(start + stop) / 2 for start, stop in windows])
-            owner = np.abs(first[numbers, None] - middles).argmin(1)
+            owner = np.searchsorted(
+                (middles[:-1] + middles[1:]) / 2, first[numbers]
+            )  # the window whose middle is nearest
             for w, (start, stop) in enumerate(windows):
                 if len(mine := numbers[owner == w]):
                     row_ids, types, (at,) = template.fill(ids[start:stop])
@@ -862,13 +876,6 @@ def cut_windows(n: int, size: int) -> list[tuple[int, int]]:
     """Windows of at most `size` of `n` pieces, each but the last half a window after the one before."""
     starts = range(0, max(n - size, 0), max(size // 2, 1))
     return [(start, start + size) for start in starts] + [(max(n - size, 0), n)]
-
-
-def cls_place(ids: np.ndarray, cls: int) -> np.ndarray:
-    """(T,) where [CLS] is: the first token, or in XLNet the last; a text that has its letters has it in between."""
-    place = np.zeros(len(ids), dtype=bool)
-    place[0 if ids[0] == cls else -1] = True
-    return place
 
 
 # ------------------------------------------------------------------------------------------------- frames and labels
