@@ -5,6 +5,7 @@ in each epoch, as a function of the seed and the epoch alone.
 """
 
 import hashlib
+import itertools
 import json
 import re
 from collections.abc import Iterable, Sequence
@@ -138,44 +139,29 @@ class Documents:
         """
         if tokeniser.cls_token_id is None or tokeniser.sep_token_id is None:
             raise ValueError("the tokeniser has no [CLS] or no [SEP]: BERT's rows are made of them")
+        sentences = (
+            (n, sentence) for n, document in enumerate(documents) for sentence in _checked(n, document) or [""]
+        )
         dtype = smallest_dtype(len(tokeniser))
-        parts, lengths, counts = [], [], []  # pieces; pieces of each sentence; sentences of each document
-        sentences, numbers, n = [], [], 0
-
-        def flush() -> None:
-            lists = tokeniser(
-                sentences,
+        ids, lengths, numbers = [], [], []  # pieces; pieces of each sentence; the number of its document
+        while batch := list(itertools.islice(sentences, _BATCH)):
+            pieces = tokeniser(
+                [sentence for _, sentence in batch],
                 add_special_tokens=False,
                 split_special_tokens=True,
                 return_attention_mask=False,
                 return_token_type_ids=False,
                 verbose=False,
             ).input_ids
-            parts.append(np.fromiter((piece for pieces in lists for piece in pieces), dtype))
-            lengths.append(np.fromiter(map(len, lists), np.int64, len(lists)))
-            counts.append(np.array(numbers, np.int64))
-            sentences.clear()
-            numbers.clear()
-
-        for document in documents:
-            if isinstance(document, str):
-                raise TypeError(f"document {n} is a text ({document[:30]!r}): give its sentences, or use from_texts")
-            sentences += document
-            numbers += [n] * len(document)
-            n += 1
-            if len(sentences) >= _BATCH:
-                flush()
-        if sentences:
-            flush()
-        lengths = np.concatenate([*lengths, np.zeros(0, np.int64)])
-        numbers = np.concatenate([*counts, np.zeros(0, np.int64)])[lengths > 0]
-        lengths = lengths[lengths > 0]
-        if not len(lengths):
-            raise ValueError(f"none of {n:,} documents has a piece: there is nothing to make rows of")
-        per_document = np.bincount(numbers, minlength=n)
+            ids.append(np.fromiter(itertools.chain.from_iterable(pieces), dtype))
+            lengths += map(len, pieces)
+            numbers += [n for n, _ in batch]
+        if not any(lengths):
+            raise ValueError("no document has a piece: there is nothing to make rows of")
+        per_document = np.bincount(numbers, weights=np.array(lengths) > 0).astype(np.int64)  # sentences
         return cls(
-            np.concatenate(parts),
-            _starts(lengths),
+            np.concatenate(ids),
+            _starts([length for length in lengths if length]),
             _starts(per_document[per_document > 0]),
             tokeniser.cls_token_id,
             tokeniser.sep_token_id,
@@ -215,8 +201,14 @@ class Documents:
         return documents
 
 
-def _starts(lengths: np.ndarray) -> np.ndarray:
-    """Where each of adjoining stretches begins, and their end."""
+def _checked(n: int, document: Sequence[str]) -> Sequence[str]:
+    if isinstance(document, str):
+        raise TypeError(f"document {n} is a text ({document[:30]!r}): give its sentences, or use from_texts")
+    return document
+
+
+def _starts(lengths: Sequence[int]) -> np.ndarray:
+    """Where each of adjoining stretches begins, and their end, int64."""
     return np.concatenate([[0], np.cumsum(lengths)])
 
 

@@ -14,7 +14,7 @@ import itertools
 import re
 from collections.abc import Iterator
 
-from tokenizers import NormalizedString, PreTokenizedString, normalizers, pre_tokenizers
+from tokenizers import NormalizedString, PreTokenizedString, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from tlcourse.text.tokens import THAI, _words_of_run
@@ -22,16 +22,18 @@ from tlcourse.text.tokens import THAI, _words_of_run
 MARKER = "thai_words"
 """The field of `tokenizer_config.json` that says: cut Thai into words first. Its value names the algorithm."""
 
-# One spelling for what looks the same, as far as it takes no knowledge of the neighbours (`normalise` does more):
-# two sara e for sara ae, and sara am in two characters.
-_SPELLINGS = {"เเ": "แ", "ํา": "ำ"} | {f"ํ{tone}า": f"{tone}ำ" for tone in "่้๊๋"}
 _RUN = re.compile(rf"[{THAI}]+")
 
 
-@functools.lru_cache(1 << 16)  # half of the runs of a Thai text come again
+_LONG = 200  # letters of a run that is not remembered
+
+
 def _cuts(run: str) -> list[int]:
     """Where each word of a run of Thai letters ends."""
     return list(itertools.accumulate(map(len, _words_of_run(run))))
+
+
+_remembered_cuts = functools.lru_cache(1 << 16)(_cuts)  # half of the runs of a Thai text come again
 
 
 def _pieces(text: NormalizedString, cuts: list[int], begin: int = 0) -> list[NormalizedString]:
@@ -56,7 +58,8 @@ class _ThaiWords:
         for run in _RUN.finditer(text):
             if end < run.start():
                 cuts.append(run.start())
-            cuts += [run.start() + cut for cut in _cuts(run[0])]
+            cuts_of = _remembered_cuts if len(run[0]) < _LONG else _cuts
+            cuts += [run.start() + cut for cut in cuts_of(run[0])]
             end = run.end()
         if end < len(text):
             cuts.append(len(text))
@@ -66,16 +69,14 @@ class _ThaiWords:
 def attach(tokeniser: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
     """Make a tokeniser cut Thai into words, those of `thai_words`; returns it. A second time changes nothing.
 
-    Also gives one spelling to what looks the same: Unicode NFC, sara ae, sara am. The tokeniser can then not be
-    copied, pickled or sent to another process, and is saved `detached`.
+    The text is cut as it is written: `normalise` it beforehand where spelling varies, and take offsets into that.
+    The tokeniser can from now on not be copied, pickled or sent to another process, and is saved `detached`.
     """
     if not _is_attached(tokeniser):
         backend = tokeniser.backend_tokenizer
-        tokeniser._without_thai_words = before = backend.normalizer, backend.pre_tokenizer
-        spelling = [normalizers.NFC(), *(normalizers.Replace(old, new) for old, new in _SPELLINGS.items())]
+        before = tokeniser._without_thai_words = backend.pre_tokenizer
         words = pre_tokenizers.PreTokenizer.custom(_ThaiWords())
-        backend.normalizer = normalizers.Sequence([*spelling, *filter(None, before[:1])])
-        backend.pre_tokenizer = pre_tokenizers.Sequence([*filter(None, before[1:]), words])
+        backend.pre_tokenizer = pre_tokenizers.Sequence([before, words]) if before else words
         tokeniser.init_kwargs[MARKER] = "newmm"
     return tokeniser
 
@@ -91,8 +92,7 @@ def detached(tokeniser: PreTrainedTokenizerFast) -> Iterator[PreTrainedTokenizer
     if not _is_attached(tokeniser):
         yield tokeniser
         return
-    backend = tokeniser.backend_tokenizer
-    backend.normalizer, backend.pre_tokenizer = vars(tokeniser).pop("_without_thai_words")
+    tokeniser.backend_tokenizer.pre_tokenizer = vars(tokeniser).pop("_without_thai_words")
     try:
         yield tokeniser
     finally:
