@@ -27,7 +27,7 @@ from __future__ import annotations
 import copy
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from inspect import signature
@@ -39,15 +39,15 @@ from typing import Literal, NamedTuple
 import numpy as np
 import pandas as pd
 import torch
-from fastai.optimizer import OptimWrapper
 from scipy.special import log_softmax, softmax
 from torch import Tensor, nn
 
 from tlcourse import profile
 from tlcourse.bert.answers import answer_scores, entity_f1
+from tlcourse.data.frames import classes_of, label_column, labels_of, need, numbered, texts_of
 from tlcourse.encoders import Checkpoint
-from tlcourse.text import ClassificationBatches
-from tlcourse.training import Stage, accuracy, all_at_once, fit, macro_f1, make_learner, schedules
+from tlcourse.text import SortedBatches
+from tlcourse.training import FusedAdamW, Stage, accuracy, all_at_once, fit, macro_f1, make_learner, schedules
 
 LONGEST_QUESTION = 64  # pieces of a question that are read, as in the paper's code
 
@@ -132,22 +132,20 @@ class Row:
     targets: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
 
 
-class RowBatches(ClassificationBatches):
+class RowBatches(SortedBatches):
     """Rows of like length together: x (4, B, T), the ids, the mask, the types and where to read; y, all targets."""
 
-    def __init__(self, rows: Sequence[Row], *, pad: int, batch_size: int, max_tokens: int | None = None, **order):
-        lengths = [np.zeros(len(row.ids), np.int8) for row in rows]
-        super().__init__(lengths, [0] * len(rows), batch_size=batch_size, max_tokens=max_tokens, **order)
+    def __init__(self, rows: Sequence[Row], *, pad: int, **order):
+        super().__init__([len(row.ids) for row in rows], **order)
         self.rows, self.pad = rows, pad
 
-    def _epoch_batches(self, epoch: int, first: int) -> Iterator[tuple[Tensor, Tensor]]:
-        for batch in self.indices(epoch)[first:]:
-            rows = [self.rows[i] for i in batch]
-            x = np.zeros((4, len(rows), max(len(row.ids) for row in rows)), dtype=np.int64)
-            x[0] = self.pad
-            for b, row in enumerate(rows):
-                x[:, b, : len(row.ids)] = row.ids, np.ones_like(row.ids), row.types, row.read
-            yield torch.from_numpy(x), torch.from_numpy(np.concatenate([row.targets for row in rows]))
+    def _batch(self, places: np.ndarray) -> tuple[Tensor, Tensor]:
+        rows = [self.rows[i] for i in places]
+        x = np.zeros((4, len(rows), max(len(row.ids) for row in rows)), dtype=np.int64)
+        x[0] = self.pad
+        for b, row in enumerate(rows):
+            x[:, b, : len(row.ids)] = row.ids, np.ones_like(row.ids), row.types, row.read
+        return torch.from_numpy(x), torch.from_numpy(np.concatenate([row.targets for row in rows]))
 
 
 # ------------------------------------------------------------------------------------------------- encoder and heads
@@ -239,28 +237,6 @@ class Remembered(nn.Module):
 
     def layer_groups(self) -> list[nn.Module]:
         return [self.head]
-
-
-class FusedAdamW(OptimWrapper):
-    """torch's AdamW in one pass over all weights, for :func:`make_learner`; vectors (biases, norms) do not decay."""
-
-    def __init__(self, groups: Iterable[list[nn.Parameter]], *, lr: float):
-        halves = [[p for p in group if (p.ndim > 1) == decays] for group in groups for decays in (True, False)]
-        super().__init__(opt=torch.optim.AdamW([{"params": half} for half in halves], lr=lr, eps=1e-6, fused=True))
-
-    @property
-    def param_lists(self) -> list[list[nn.Parameter]]:
-        """The layer groups: torch has each in two halves, which `zip` puts together."""
-        halves = iter(group["params"] for group in self.opt.param_groups)
-        return [[*decays, *rest] for decays, rest in zip(halves, halves, strict=True)]
-
-    @property
-    def hypers(self) -> list[dict]:
-        return super().hypers[::2]
-
-    def _set_hyper(self, name: str, values: Sequence[float]) -> None:
-        both = [v for value in values for v in (value, 0.0 if name == "wd" else value)]
-        super()._set_hyper(name, both)
 
 
 # ------------------------------------------------------------------------------------------------- what all have alike
@@ -439,7 +415,7 @@ class FineTunedClassifier(FineTuned):
 
     def probabilities(self, rows: pd.DataFrame | Sequence) -> pd.DataFrame:
         """Of each row the probability of each class, a column a class."""
-        scores = [softmax(some[0]) for some in self._scores(self._rows(_texts(rows, self.inputs)))]
+        scores = [softmax(some[0]) for some in self._scores(self._rows(texts_of(rows, self.inputs)))]
         return pd.DataFrame(scores, columns=self.classes)
 
     def predict(self, rows: pd.DataFrame | Sequence) -> list:
@@ -454,7 +430,7 @@ class FineTunedClassifier(FineTuned):
 
     def score(self, frame: pd.DataFrame) -> dict[str, float]:
         """``accuracy`` and ``macro_f1``. A class that training had not cannot be given: its rows count as wrong."""
-        numbers = _numbers(_labels(frame, self.label), self.predict(frame))
+        numbers = numbered(labels_of(frame, self.label), self.predict(frame))
         return {metric.__name__: metric(*numbers) for metric in self.metrics}
 
 
@@ -500,14 +476,14 @@ def finetune_pairs(
 
 
 def _finetune_classifier(inputs, encoder, train, valid, recipe, label, checkpoint, progress) -> FineTunedClassifier:
-    label = _label_column(train, inputs, label)
-    texts, labels = _texts(train, inputs), _labels(train, label)
-    model = FineTunedClassifier(encoder, recipe or FineTuning(), _classes(labels), inputs=inputs, label=label)
+    label = label_column(train, inputs, label)
+    texts, labels = texts_of(train, inputs), labels_of(train, label)
+    model = FineTunedClassifier(encoder, recipe or FineTuning(), classes_of(labels), inputs=inputs, label=label)
     number = {name: i for i, name in enumerate(model.classes)}
     rows, valid_rows = model._rows(texts, [number[name] for name in labels]), []
     if valid is not None:
-        known = valid[[name in number for name in _labels(valid, label)]]
-        valid_rows = model._rows(_texts(known, inputs), [number[name] for name in known[label]])
+        known = valid[[name in number for name in labels_of(valid, label)]]
+        valid_rows = model._rows(texts_of(known, inputs), [number[name] for name in known[label]])
         _check_known(valid_rows)
     model._train(rows, valid_rows, checkpoint=checkpoint, progress=progress)
     return model
@@ -590,7 +566,7 @@ class FineTunedReader(FineTuned):
             A row a question: ``answer``, its ``start`` and ``end`` in characters of the text, and ``probability``.
             In a text without pieces, an empty one for instance, the answer is empty and its probability 0.
         """
-        texts = _texts(rows, self.inputs)
+        texts = texts_of(rows, self.inputs)
         best = [(0.0, 0, 0)] * len(texts["context"])  # probability, start, end
         cut, windows = self._rows(texts)
         for window, scores in zip(windows, self._scores(cut), strict=True):
@@ -611,7 +587,7 @@ class FineTunedReader(FineTuned):
         Right is what is in the list ``answers`` of a row, or its ``answer`` where there are no lists.
         """
         right = (
-            frame["answers"] if "answers" in frame else [[answer] for answer in _texts(frame, ("answer",))["answer"]]
+            frame["answers"] if "answers" in frame else [[answer] for answer in texts_of(frame, ("answer",))["answer"]]
         )
         return answer_scores(self.predict(frame)["answer"].tolist(), right)
 
@@ -645,7 +621,7 @@ def finetune_answers(
     model = FineTunedReader(encoder, recipe or FineTuning())
     parts = []
     for frame in (train, valid):
-        rows = [] if frame is None else model._rows(_texts(frame, model.inputs), answer_spans(frame))[0]
+        rows = [] if frame is None else model._rows(texts_of(frame, model.inputs), answer_spans(frame))[0]
         parts.append(rows)
     model._train(*parts, checkpoint=checkpoint, progress=progress)
     return model
@@ -658,8 +634,8 @@ def answer_spans(frame: pd.DataFrame) -> pd.Series:
         ValueError: an answer is empty, outside its context, or not what the context has there; the message names the
             row.
     """
-    _need(frame, "start")
-    texts = _texts(frame, ("context", "answer"))
+    need(frame, "start")
+    texts = texts_of(frame, ("context", "answer"))
     spans = []
     for i, context, answer, start in zip(frame.index, texts["context"], texts["answer"], frame["start"], strict=True):
         if pd.isna(start) or not 0 <= start < start + len(answer) <= len(context):
@@ -774,7 +750,7 @@ class FineTunedTagger(FineTuned):
         """
         words, tags = _tagged(frame, self.label)
         predicted = self.predict(words)
-        numbers = _numbers(*(list(chain.from_iterable(some)) for some in (tags, predicted)))
+        numbers = numbered(*(list(chain.from_iterable(some)) for some in (tags, predicted)))
         scores = {metric.__name__: metric(*numbers) for metric in self.metrics}
         if all(re.fullmatch("O|[BI]-.+", str(tag)) for tag in {*self.classes, *chain.from_iterable(tags)}):
             scores["entity_f1"] = entity_f1(tags, predicted)
@@ -802,10 +778,10 @@ def finetune_tags(
     Raises:
         ValueError: a column is missing, a row has not as many tags as words, or there are not two tags.
     """
-    label = _label_column(train, ("words",), label, lists=True)
+    label = label_column(train, ("words",), label, lists=True)
     words, tags = _tagged(train, label)
     flat = list(chain.from_iterable(tags))
-    model = FineTunedTagger(encoder, recipe or FineTuning(), _classes(flat), label=label)
+    model = FineTunedTagger(encoder, recipe or FineTuning(), classes_of(flat), label=label)
     number = {name: i for i, name in enumerate(model.classes)}
     rows, places = model._rows(words, [[number[tag] for tag in some] for some in tags])
     if not rows:
@@ -879,32 +855,11 @@ def cut_windows(n: int, size: int) -> list[tuple[int, int]]:
 
 
 # ------------------------------------------------------------------------------------------------- frames and labels
-def _need(frame: pd.DataFrame, column: str) -> None:
-    if column not in frame:
-        raise ValueError(f"there is no column {column!r} among {', '.join(map(str, frame.columns))}")
-
-
-def _texts(rows: pd.DataFrame | Sequence, columns: tuple[str, ...]) -> dict[str, list[str]]:
-    """The columns of texts of a frame, or of a list of texts or tuples, checked."""
-    if isinstance(rows, str):
-        raise ValueError("give a list of texts, not one text")
-    if not isinstance(rows, pd.DataFrame):
-        rows = pd.DataFrame({"text": list(rows)} if len(columns) == 1 else list(rows), columns=columns, dtype=object)
-    texts = {}
-    for column in columns:
-        _need(rows, column)
-        texts[column] = rows[column].tolist()
-        for i, text in zip(rows.index, texts[column], strict=True):
-            if not isinstance(text, str):
-                raise ValueError(f"row {i}: {column} is {text!r}, not a text")
-    return texts
-
-
 def _words(sentences: pd.DataFrame | Sequence[Sequence[str]]) -> list[list[str]]:
     """Sentences of words, from a frame or as they are, checked."""
     names: Iterable = range(len(sentences))
     if isinstance(sentences, pd.DataFrame):
-        _need(sentences, "words")
+        need(sentences, "words")
         names, sentences = sentences.index, sentences["words"]
     for i, words in zip(names, sentences, strict=True):
         if isinstance(words, str) or not all(isinstance(word, str) for word in words):
@@ -914,52 +869,13 @@ def _words(sentences: pd.DataFrame | Sequence[Sequence[str]]) -> list[list[str]]
 
 def _tagged(frame: pd.DataFrame, label: str) -> tuple[list[list[str]], list[list]]:
     """Words and tags of a frame, checked."""
-    words, tags = _words(frame), [list(some) for some in _labels(frame, label)]
+    words, tags = _words(frame), [list(some) for some in labels_of(frame, label)]
     for i, some, of_them in zip(frame.index, words, tags, strict=True):
         if len(some) != len(of_them):
             raise ValueError(f"row {i} has {len(some)} words and {len(of_them)} tags")
     return words, tags
 
 
-def _label_column(frame: pd.DataFrame, inputs: tuple[str, ...], label: str | None, *, lists: bool = False) -> str:
-    """The column of labels: as it is said, or the only one that it can be."""
-    if not len(frame):
-        raise ValueError("there are no rows to train on")
-    if label is None:
-        left = [name for name in frame.columns if name not in inputs]
-        if lists:
-            left = [name for name in left if isinstance(frame[name].iloc[0], list | tuple | np.ndarray)]
-        if len(left) != 1:
-            raise ValueError(f"say which column has the labels, label=…; it could be any of {left}")
-        label = left[0]
-    _need(frame, label)
-    return label
-
-
-def _labels(frame: pd.DataFrame, label: str) -> list:
-    """A column of labels without gaps."""
-    _need(frame, label)
-    if (missing := frame.index[frame[label].isna()]).size:
-        raise ValueError(f"row {missing[0]} has no {label}")
-    return frame[label].tolist()
-
-
-def _classes(labels: list) -> list:
-    """The distinct labels in order, at least two."""
-    if any(isinstance(label, float) for label in labels):
-        raise ValueError("the labels are numbers with a fraction, not classes")
-    classes = sorted(set(labels), key=str)
-    if len(classes) < 2:
-        raise ValueError(f"all labels of training are {classes}: there is nothing to tell apart")
-    return classes
-
-
 def _check_known(rows: list[Row]) -> None:
     if not rows:
         raise ValueError("none of valid has a label that training had")
-
-
-def _numbers(*lists: list) -> list[np.ndarray]:
-    """Labels of any kind as whole numbers, the same everywhere, for metrics."""
-    number = {name: i for i, name in enumerate(dict.fromkeys(chain(*lists)))}
-    return [np.array([number[name] for name in some]) for some in lists]

@@ -10,6 +10,7 @@ __all__ = [
     "UNK",
     "ClassificationBatches",
     "LMBatches",
+    "SortedBatches",
     "Vocab",
     "characters",
     "english_words",
@@ -22,7 +23,7 @@ __all__ = [
 
 def __getattr__(name: str) -> object:
     """The batches, when first asked for: they need torch, for which a process that cuts words need not wait."""
-    if name in {"ClassificationBatches", "LMBatches"}:
+    if name in {"ClassificationBatches", "LMBatches", "SortedBatches"}:
         from tlcourse.text import batches
 
         return getattr(batches, name)

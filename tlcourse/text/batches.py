@@ -151,59 +151,51 @@ class LMBatches(_Batches):
         return np.concatenate(pieces)
 
 
-class ClassificationBatches(_Batches):
-    """Classification batches: texts of like length together, padded on the right.
+class SortedBatches(_Batches):
+    """Batches of items of like length, so that little is padded; what a batch is of them, `_batch` says.
 
-    Yields `(x, y)`: `x` int64 of shape (batch, time), padded with PAD, so that `x != PAD` is the mask of the true
-    tokens; `y` int64 of shape (batch,). An epoch serves every example exactly once. The batch with the longest
-    text comes first, so that a run that lacks the memory fails at its first step, not in its last epoch.
+    An epoch serves every item exactly once. The batch with the longest item comes first, so that a run that lacks
+    the memory fails at its first step, not in its last epoch.
 
     Without `shuffle` the batches go from long to short. With it each length is shrunk by up to a quarter, at
-    random, before the texts are sorted, and the other batches follow the first at random: a text meets others
-    in every epoch, and no text is padded by more than a third of its length.
+    random, before the items are sorted, and the other batches follow the first at random: an item meets others
+    in every epoch, and none is padded by more than a third of its length.
 
-    `docs`: arrays of ids (see `numericalise`); an empty one becomes [BOS]. `labels`: a number from 0 each, below
-    `n_classes` when that is given. `max_tokens`: at most so many tokens in a batch, padding included, by fewer
-    texts where they are long; a text that is longer goes alone. `backwards`: each document from its end.
+    `lengths`: a number each. `max_tokens`: at most so many tokens in a batch, padding included, by fewer items where
+    they are long; an item that is longer goes alone.
 
-    Raises ValueError when there are no documents, one holds PAD, their number is not that of the labels, or a
-    label is out of range; TypeError when ids or labels are no whole numbers.
+    Raises ValueError when there are no items.
     """
 
     def __init__(
         self,
-        docs: Sequence[np.ndarray],
-        labels: Sequence[int] | np.ndarray,
+        lengths: Sequence[int],
         *,
         batch_size: int,
         shuffle: bool = False,
         seed: int = 42,
         backwards: bool = False,
         max_tokens: int | None = None,
-        n_classes: int | None = None,
         device: torch.device | str | None = None,
     ):
         super().__init__(batch_size=batch_size, shuffle=shuffle, seed=seed, backwards=backwards, device=device)
         if max_tokens is not None and max_tokens < 1:
             raise ValueError(f"max_tokens must be at least 1, not {max_tokens}")
-        docs = [_ids(doc, name=f"document {i}") for i, doc in enumerate(docs)]
-        if padded := [i for i, doc in enumerate(docs) if (doc == PAD).any()]:
-            raise ValueError(f"document {padded[0]} holds the padding id {PAD}: give documents without padding")
-        self.docs = [doc if len(doc) else np.array([BOS]) for doc in docs]
-        self.labels = _labels(labels, n_classes)
-        if len(self.docs) != len(self.labels):
-            raise ValueError(f"{len(self.docs)} documents but {len(self.labels)} labels")
-        if not self.docs:
+        self._lengths = np.array(lengths)
+        if not len(self._lengths):
             raise ValueError("no documents to make batches of")
-        self._lengths = np.array([len(doc) for doc in self.docs])
         self._shrink = 0.25 if shuffle else 0.0
         self._sizes = self._batch_sizes(max_tokens)
 
-    def _batch_sizes(self, max_tokens: int | None) -> list[int]:
-        """How many texts each batch has, long texts first: the same in every epoch, whatever its shuffling.
+    def _batch(self, places: np.ndarray) -> tuple[Tensor, Tensor]:
+        """The batch of the items at these places."""
+        raise NotImplementedError
 
-        Shrinking makes the k-th longest length no longer, for each k. So the texts from rank k on are, shrunk, at
-        most as long as the k-th longest text is, and in truth at most 1 / (1 - shrink) times as long.
+    def _batch_sizes(self, max_tokens: int | None) -> list[int]:
+        """How many items each batch has, long ones first: the same in every epoch, whatever its shuffling.
+
+        Shrinking makes the k-th longest length no longer, for each k. So the items from rank k on are, shrunk, at
+        most as long as the k-th longest is, and in truth at most 1 / (1 - shrink) times as long.
         """
         longest_first = np.sort(self._lengths)[::-1]
         sizes, rank = [], 0
@@ -222,12 +214,12 @@ class ClassificationBatches(_Batches):
         return len(self._sizes)
 
     def indices(self, epoch: int = 0) -> list[np.ndarray]:
-        """For each batch of an epoch the positions of its examples in `docs`.
+        """For each batch of an epoch the places of its items.
 
-        Puts predictions back into the order of the texts: `ordered[np.concatenate(indices())] = predictions`.
+        Puts predictions back into their order: `ordered[np.concatenate(indices())] = predictions`.
         """
         rng = self._rng(epoch)
-        lengths = self._lengths * (1 - self._shrink * rng.random(len(self.docs)))
+        lengths = self._lengths * (1 - self._shrink * rng.random(len(self._lengths)))
         batches = np.split(np.argsort(-lengths, kind="stable"), np.cumsum(self._sizes)[:-1])
         first = int(np.argmax([self._lengths[batch].max() for batch in batches]))
         rest = np.delete(np.arange(len(batches)), first)
@@ -236,11 +228,45 @@ class ClassificationBatches(_Batches):
         return [batches[i] for i in (first, *rest)]
 
     def _epoch_batches(self, epoch: int, first: int) -> Iterator[tuple[Tensor, Tensor]]:
-        for batch in self.indices(epoch)[first:]:
-            x = np.full((len(batch), self._lengths[batch].max()), PAD, dtype=np.int64)  # (B, T)
-            for row, i in enumerate(batch):
-                x[row, : self._lengths[i]] = reverse(self.docs[i]) if self.backwards else self.docs[i]
-            yield torch.from_numpy(x), torch.from_numpy(self.labels[batch])
+        for places in self.indices(epoch)[first:]:
+            yield self._batch(places)
+
+
+class ClassificationBatches(SortedBatches):
+    """Classification batches: texts of like length together (see `SortedBatches`), padded on the right.
+
+    Yields `(x, y)`: `x` int64 of shape (batch, time), padded with PAD, so that `x != PAD` is the mask of the true
+    tokens; `y` int64 of shape (batch,).
+
+    `docs`: arrays of ids (see `numericalise`); an empty one becomes [BOS]. `labels`: a number from 0 each, below
+    `n_classes` when that is given. `backwards`: each document from its end.
+
+    Raises ValueError when there are no documents, one holds PAD, their number is not that of the labels, or a
+    label is out of range; TypeError when ids or labels are no whole numbers.
+    """
+
+    def __init__(
+        self,
+        docs: Sequence[np.ndarray],
+        labels: Sequence[int] | np.ndarray,
+        *,
+        n_classes: int | None = None,
+        **order,
+    ):
+        docs = [_ids(doc, name=f"document {i}") for i, doc in enumerate(docs)]
+        if padded := [i for i, doc in enumerate(docs) if (doc == PAD).any()]:
+            raise ValueError(f"document {padded[0]} holds the padding id {PAD}: give documents without padding")
+        self.docs = [doc if len(doc) else np.array([BOS]) for doc in docs]
+        self.labels = _labels(labels, n_classes)
+        if len(self.docs) != len(self.labels):
+            raise ValueError(f"{len(self.docs)} documents but {len(self.labels)} labels")
+        super().__init__([len(doc) for doc in self.docs], **order)
+
+    def _batch(self, places: np.ndarray) -> tuple[Tensor, Tensor]:
+        x = np.full((len(places), self._lengths[places].max()), PAD, dtype=np.int64)  # (B, T)
+        for row, i in enumerate(places):
+            x[row, : self._lengths[i]] = reverse(self.docs[i]) if self.backwards else self.docs[i]
+        return torch.from_numpy(x), torch.from_numpy(self.labels[places])
 
 
 def _ids(doc: np.ndarray | Sequence[int], *, name: str) -> np.ndarray:

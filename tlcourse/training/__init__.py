@@ -13,6 +13,7 @@ with warnings.catch_warnings():
     import fastai.learner  # noqa: F401
 
 from tlcourse.training import schedules
+from tlcourse.training.adamw import FusedAdamW
 from tlcourse.training.callbacks import ActivationRegularisation
 from tlcourse.training.groups import (
     Plan,
@@ -27,6 +28,7 @@ from tlcourse.training.metrics import Perplexity, accuracy, cross_entropy, macro
 
 __all__ = [
     "ActivationRegularisation",
+    "FusedAdamW",
     "Perplexity",
     "Plan",
     "Stage",
