@@ -2,16 +2,17 @@
 
 from collections import Counter
 from collections.abc import Iterable
-from pathlib import Path
 
 from tokenizers import Tokenizer
 from tokenizers.models import WordPiece
 from tokenizers.pre_tokenizers import Split
 from tokenizers.trainers import WordPieceTrainer
 from tqdm.auto import tqdm
-from transformers import AutoTokenizer, BertTokenizerFast, PreTrainedTokenizerFast
+from transformers import BertTokenizerFast, PreTrainedTokenizerFast
 
-from tlcourse.text.thai_pieces import attach, detached, restore
+from tlcourse.text.thai_pieces import attach, load_tokeniser, save_tokeniser
+
+__all__ = ["SPECIALS", "load_tokeniser", "save_tokeniser", "train_wordpiece"]
 
 SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 """BERT's special tokens; their ids are 0 to 4."""
@@ -103,25 +104,3 @@ def _learn(counts: Counter, vocab_size: int, min_frequency: int) -> dict[str, in
     repeated = ("\n".join([word] * min(most, n)) for word in words for n in range(counts[word], 0, -most))
     tokeniser.train_from_iterator(repeated, trainer)
     return tokeniser.get_vocab()
-
-
-def save_tokeniser(tokeniser: PreTrainedTokenizerFast, folder: str | Path) -> None:
-    """Write a tokeniser into a folder, where `load_tokeniser` finds it.
-
-    `AutoTokenizer` opens the folder too, but does not cut Thai into words: use `load_tokeniser`.
-    """
-    with detached(tokeniser):
-        tokeniser.save_pretrained(str(folder))
-
-
-def load_tokeniser(folder: str | Path) -> PreTrainedTokenizerFast:
-    """The tokeniser of a folder: one of ours with its Thai words, anybody's as it is.
-
-    Raises OSError when there is no such folder or no tokeniser in it.
-    """
-    if not Path(folder).is_dir():
-        raise FileNotFoundError(f"there is no folder {folder} to load a tokeniser from")
-    try:
-        return restore(AutoTokenizer.from_pretrained(str(folder), local_files_only=True))
-    except (OSError, ValueError, KeyError) as error:
-        raise OSError(f"{folder} holds no tokeniser that transformers can read: {error}") from error

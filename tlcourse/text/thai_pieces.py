@@ -13,9 +13,10 @@ import functools
 import itertools
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 from tokenizers import NormalizedString, PreTokenizedString, pre_tokenizers
-from transformers import PreTrainedTokenizerFast
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from tlcourse.text.tokens import THAI, _words_of_run
 
@@ -76,7 +77,10 @@ def attach(tokeniser: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
         backend = tokeniser.backend_tokenizer
         before = tokeniser._without_thai_words = backend.pre_tokenizer
         words = pre_tokenizers.PreTokenizer.custom(_ThaiWords())
-        backend.pre_tokenizer = pre_tokenizers.Sequence([before, words]) if before else words
+        steps = [before, words] if before else [words]
+        if before and b'"ByteLevel"' in before.__getstate__():  # no letters are left behind it
+            steps.reverse()
+        backend.pre_tokenizer = pre_tokenizers.Sequence(steps)
         tokeniser.init_kwargs[MARKER] = "newmm"
     return tokeniser
 
@@ -101,3 +105,25 @@ def detached(tokeniser: PreTrainedTokenizerFast) -> Iterator[PreTrainedTokenizer
 
 def _is_attached(tokeniser: PreTrainedTokenizerFast) -> bool:
     return "_without_thai_words" in vars(tokeniser)
+
+
+def save_tokeniser(tokeniser: PreTrainedTokenizerFast, folder: str | Path) -> None:
+    """Write a tokeniser into a folder, where `load_tokeniser` finds it.
+
+    `AutoTokenizer` opens the folder too, but does not cut Thai into words: use `load_tokeniser`.
+    """
+    with detached(tokeniser):
+        tokeniser.save_pretrained(str(folder))
+
+
+def load_tokeniser(folder: str | Path) -> PreTrainedTokenizerFast:
+    """The tokeniser of a folder: one of ours with its Thai words, anybody's as it is.
+
+    Raises OSError when there is no such folder or no tokeniser in it.
+    """
+    if not Path(folder).is_dir():
+        raise FileNotFoundError(f"there is no folder {folder} to load a tokeniser from")
+    try:
+        return restore(AutoTokenizer.from_pretrained(str(folder), local_files_only=True))
+    except (OSError, ValueError, KeyError) as error:
+        raise OSError(f"{folder} holds no tokeniser that transformers can read: {error}") from error
