@@ -34,6 +34,7 @@ from transformers import BertConfig, BertForPreTraining, PreTrainedTokenizerBase
 
 from tlcourse.bert.masking import Masked
 from tlcourse.bert.wordpiece import save_tokeniser
+from tlcourse.training.dropout import draw_less
 
 SIZES = {  # layers and hidden size: four of the 24 of Turc et al. (2019), and the two of Devlin et al. (2019)
     "tiny": (2, 128),
@@ -171,6 +172,11 @@ class Batch:
     def __len__(self) -> int:
         return len(self.lengths)
 
+    @property
+    def tokens(self) -> int:
+        """N."""
+        return len(self.ids)
+
     def split(self, parts: int) -> Iterator[Batch]:
         """Every ``parts``-th row, from each of the first rows on: batches of nearly one size."""
         part_of_piece = np.repeat(np.arange(len(self)) % parts, self.lengths)  # (N,)
@@ -270,29 +276,6 @@ def make_group(lengths: np.ndarray, queries: int, device: torch.device) -> Group
     real = np.arange(longest) < lengths[:, None]  # (rows, longest)
     place, real = torch.from_numpy(np.flatnonzero(real)), torch.from_numpy(real[:, None, None])
     return Group(rows, longest, pieces, queries, place.to(device), real.to(device))
-
-
-# ------------------------------------------------------------------------------------------------------ dropout
-class Dropout(nn.Dropout):
-    """Dropout, on a CPU with a probability in 65,536ths, which takes a quarter of a random number a unit."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        dropped = round(self.p * 2**16)
-        if not self.training or x.device.type != "cpu" or not 0 < dropped < 2**16:
-            return super().forward(x)
-        generator = np.random.Generator(np.random.SFC64(torch.randint(2**62, ()).item()))  # torch's seed decides
-        numbers = generator.integers(2**64, size=-(-x.numel() // 4), dtype=np.uint64)
-        bits = torch.from_numpy(numbers.view(np.int16))[: x.numel()].view(x.shape)
-        return x * (bits >= dropped - 2**15).to(x.dtype).mul_(2**16 / (2**16 - dropped))
-
-
-def draw_less(model: nn.Module) -> nn.Module:
-    """The model, with its dropout replaced by :class:`Dropout`."""
-    for module in list(model.modules()):
-        for name, child in module.named_children():
-            if type(child) is nn.Dropout:
-                setattr(module, name, Dropout(child.p))
-    return model
 
 
 # ------------------------------------------------------------------------------------------------------ the model

@@ -14,20 +14,15 @@ the rows of a batch, T the pieces of a row.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import math
-import time
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 import torch
 from safetensors import SafetensorError
-from torch import nn
 from torch.nn import functional as F
 from transformers import PreTrainedTokenizerBase
 
@@ -36,13 +31,10 @@ from tlcourse.bert.masking import KEPT, Masked, Masking, Pieces, mask_tokens
 from tlcourse.bert.model import Batch, PretrainingModel, bert_config
 from tlcourse.bert.pairs import Documents, Pairs, sentence_pairs
 from tlcourse.bert.wordpiece import load_tokeniser
-from tlcourse.training.checkpoint import read_checkpoint, write_checkpoint
-from tlcourse.training.devices import join_processes, sum_gradients, sum_over_processes
-from tlcourse.training.progress import SECONDS_BETWEEN_UPDATES, Silence, find_display
+from tlcourse.training import pretraining
+from tlcourse.training.devices import join_processes
+from tlcourse.training.pretraining import LOSSES, Passes, describe, train
 from tlcourse.training.schedules import warmup_linear
-
-LOSSES = "losses.csv"  # written last: with it the folder is whole
-CHECKPOINT = "checkpoint.pt"
 
 
 # ----------------------------------------------------------------------------------------------------- the recipe
@@ -120,26 +112,21 @@ def collate(
     return Batch.pack(masked, lengths, pairs.first_length[rows], labels)
 
 
-class PairBatches:
-    """An endless stream of batches; each pass over the documents has other pairs.
-
-    Attributes:
-        position: the pass, and the number of the step it began with: all there is to remember besides the step.
-    """
+class PairBatches(Passes):
+    """An endless stream of batches; each pass over the documents has other pairs."""
 
     def __init__(self, documents: Documents, recipe: BertRecipe, pieces: Pieces):
-        self.documents, self.recipe, self.pieces = documents, recipe, pieces
-        self.position = 0, 0
-        self.pairs = self.deal(0)
+        self.documents, self.pieces = documents, pieces
+        super().__init__(recipe)
 
-    def deal(self, epoch: int) -> Pairs:
+    def deal(self, epoch: int) -> int:
         """The pairs of a pass.
 
         Raises:
             ValueError: there are none.
         """
         recipe = self.recipe
-        pairs = sentence_pairs(
+        self.pairs = sentence_pairs(
             self.documents,
             max_length=recipe.max_length,
             short=recipe.short,
@@ -147,28 +134,11 @@ class PairBatches:
             seed=recipe.seed,
             epoch=epoch,
         )
-        if not len(pairs):
+        if not len(self.pairs):
             raise ValueError("the documents are too short for a single pair of sentences")
-        return pairs
+        return len(self.pairs)
 
-    @property
-    def per_epoch(self) -> int:
-        """Batches of this pass; the next may have a few more or less."""
-        return math.ceil(len(self.pairs) / self.recipe.batch_size)
-
-    def go_to(self, position: Iterable[int]) -> None:
-        self.position = tuple(position)
-        self.pairs = self.deal(self.position[0])
-
-    def batch(self, step: int) -> Batch:
-        """The batch of a step, no earlier than those asked for before."""
-        epoch, begun = self.position
-        while step >= begun + self.per_epoch:
-            epoch, begun = epoch + 1, begun + self.per_epoch
-            self.go_to((epoch, begun))
-        first = (step - begun) * self.recipe.batch_size
-        rows = np.arange(first, min(first + self.recipe.batch_size, len(self.pairs)))
-        generator = np.random.default_rng([self.recipe.seed, epoch, step])
+    def make(self, rows: np.ndarray, generator: np.random.Generator) -> Batch:
         return collate(self.pairs, rows, self.recipe, self.pieces, generator)
 
 
@@ -238,118 +208,40 @@ def pretrain_bert(
     batches = PairBatches(documents, recipe, Pieces.of(tokeniser))
     check = valid and PairBatches(valid, recipe, batches.pieces)
     steps = recipe.steps or recipe.epochs * batches.per_epoch
-    every = every or math.ceil(steps / 20)
 
     profile.seed_everything(recipe.seed)
     model = build_model(recipe, len(tokeniser)).to(device)
-    training = Training(model, recipe, steps=steps, process=process, processes=processes)
-    about = describe(recipe, documents, valid, tokeniser, steps=steps, processes=processes)
-    done, tokens, rows = 0, 0, []
-    checkpoint = folder / CHECKPOINT
-    if resume and checkpoint.exists():
-        state = read_state(checkpoint, about, device)
-        done, tokens, rows = state["done"], state["tokens"], state["rows"]
-        training.load_state_dict(state["state"])
-        batches.go_to(state["position"])
-    elif process == 0:
-        for name in (CHECKPOINT, LOSSES):
-            (folder / name).unlink(missing_ok=True)
-
-    display = find_display() if progress and process == 0 else Silence()
-    since, total = done, torch.zeros((), device=device)  # of the losses since the last row
-    started = shown = time.monotonic()
-    try:
-        for step in range(done, steps):
-            batch = batches.batch(step)
-            total += training.step(batch, step)
-            tokens += len(batch.ids)
-            ends = step + 1
-            now = time.monotonic()
-            if now - shown > SECONDS_BETWEEN_UPDATES:
-                left = int((now - started) / (ends - done) * (steps - ends))
-                mean = total.item() / (ends - since)
-                display.move(f"step {ends:,}/{steps:,} · loss {mean:.3f} · {left // 60}:{left % 60:02} left")
-                shown = now
-            if ends % every and ends < steps:
-                continue
-            row = {"step": ends, "tokens": tokens, "train_loss": sum_losses(total, processes) / (ends - since)}
-            if check:
-                row |= measure(model, check)
-            rows.append(row)
-            display.keep(" · ".join(f"{name} {value:,.5g}" for name, value in row.items()))
-            if process == 0:
-                state = {"training": about, "done": ends, "tokens": tokens, "rows": rows}
-                state |= {"position": list(batches.position), "state": training.state_dict()}
-                write_checkpoint(checkpoint, state)
-            since, total = ends, torch.zeros((), device=device)
-    finally:
-        display.close()
-    trained = TrainedBert(model.eval(), tokeniser, recipe, pd.DataFrame(rows))
+    losses = train(
+        Training(model, recipe, steps=steps, process=process, processes=processes),
+        batches,
+        folder,
+        describe(recipe, documents, valid, tokeniser, steps=steps, processes=processes),
+        measure=(lambda: measure(model, check)) if check else None,
+        every=every,
+        resume=resume,
+        progress=progress,
+    )
+    trained = TrainedBert(model.eval(), tokeniser, recipe, losses)
     if process == 0:
         save_bert(trained, folder)
     return trained
 
 
-class Training:
-    """A model, its optimiser, and how a step is taken.
+class Training(pretraining.Training):
+    """A model, its optimiser, and how a step is taken; see :class:`tlcourse.training.pretraining.Training`."""
 
-    Args:
-        model: on its device.
-        recipe: the settings.
-        steps: how many there will be.
-        process, processes: which of them this is.
-    """
-
-    def __init__(
-        self, model: PretrainingModel, recipe: BertRecipe, *, steps: int, process: int = 0, processes: int = 1
-    ):
-        self.model, self.recipe, self.steps, self.process, self.processes = model, recipe, steps, process, processes
-        self.schedule = warmup_linear(warmup=recipe.warmup)
+    def __init__(self, model: PretrainingModel, recipe: BertRecipe, *, steps: int, **processes: int):
         unused = () if recipe.nsp else ("bert.bert.pooler.", "bert.cls.seq_relationship.")
-        self.parameters = [p for name, p in model.named_parameters() if not name.startswith(unused)]
-        decayed = [p for p in self.parameters if p.ndim > 1]
-        others = [p for p in self.parameters if p.ndim == 1]  # biases and norms
-        self.optimiser = torch.optim.AdamW(
-            [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}],
-            lr=recipe.lr,
+        super().__init__(
+            model,
+            lambda part, whole: model.loss(part, of=whole),
+            recipe,
+            warmup_linear(warmup=recipe.warmup),
+            steps=steps,
+            parameters=[p for name, p in model.named_parameters() if not name.startswith(unused)],
             eps=1e-6,  # as in Google's code
-            fused=True,
+            **processes,
         )
-        device, dtype = model.bert.device, profile.autocast_dtype(model.bert.device)
-        self.autocast = torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
-        self.scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
-
-    def step(self, batch: Batch, number: int) -> torch.Tensor:
-        """Update the weights; the loss of this process's rows, as its part of the batch's."""
-        seed = np.random.SeedSequence([self.recipe.seed, number, self.process]).generate_state(1, np.uint64)[0]
-        torch.manual_seed(int(seed >> 1))  # of dropout: each step its own, so that none need be remembered
-        self.model.train()
-        total = torch.zeros((), device=self.model.bert.device)
-        parts = list(batch.split(self.processes * self.recipe.accumulate))
-        for part in parts[self.process :: self.processes]:
-            with self.autocast:
-                loss = self.model.loss(part, of=batch)
-            self.scaler.scale(loss).backward()
-            total += loss.detach()
-        if self.processes > 1:
-            sum_gradients(self.parameters)
-        self.scaler.unscale_(self.optimiser)
-        nn.utils.clip_grad_norm_(self.parameters, self.recipe.clip)
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.recipe.lr * self.schedule(number, self.steps)
-        self.scaler.step(self.optimiser)
-        self.scaler.update()
-        self.optimiser.zero_grad()
-        return total
-
-    def state_dict(self) -> dict[str, Any]:
-        parts = {"model": self.model, "optimiser": self.optimiser, "scaler": self.scaler}
-        return {name: part.state_dict() for name, part in parts.items()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.model.load_state_dict(state["model"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.scaler.load_state_dict(state["scaler"])
 
 
 def build_model(recipe: BertRecipe, vocab_size: int) -> PretrainingModel:
@@ -357,10 +249,6 @@ def build_model(recipe: BertRecipe, vocab_size: int) -> PretrainingModel:
     dropout = {"hidden_dropout_prob": recipe.dropout, "attention_probs_dropout_prob": recipe.dropout}
     config = bert_config(recipe.size, vocab_size=vocab_size, max_length=recipe.max_length, **dropout)
     return PretrainingModel(config, causal=recipe.causal)
-
-
-def sum_losses(total: torch.Tensor, processes: int) -> float:
-    return sum_over_processes([total.item()])[0] if processes > 1 else total.item()
 
 
 @torch.no_grad()
@@ -400,46 +288,6 @@ def check_match(name: str, documents: Documents | None, tokeniser: PreTrainedTok
             f"the {name} were not made with this tokeniser: it has {len(tokeniser):,} pieces with [CLS] and [SEP] at "
             f"{special}, they have pieces up to {documents.ids.max():,} and {(documents.cls, documents.sep)}"
         )
-
-
-def describe(
-    recipe: BertRecipe,
-    documents: Documents,
-    valid: Documents | None,
-    tokeniser: PreTrainedTokenizerBase,
-    *,
-    steps: int,
-    processes: int,
-) -> dict[str, Any]:
-    """What must agree between a checkpoint and the training that continues it."""
-    vocabulary = json.dumps(tokeniser.get_vocab(), sort_keys=True)
-    return {
-        **json.loads(json.dumps(asdict(recipe))),
-        "steps": steps,
-        "documents": documents.digest,
-        "valid": valid and valid.digest,
-        "vocabulary": hashlib.sha256(vocabulary.encode()).hexdigest(),
-        "processes": processes,
-    }
-
-
-def read_state(checkpoint: Path, about: dict[str, Any], device: torch.device) -> dict[str, Any]:
-    """Read a checkpoint.
-
-    Raises:
-        ValueError: it is damaged, or belongs to something else.
-    """
-    state = read_checkpoint(checkpoint, device)
-    there = state["training"]
-    differences = [
-        f"{name} was {there.get(name)} and is {about[name]} now" for name in about if there.get(name) != about[name]
-    ]
-    if differences:
-        raise ValueError(
-            f"{checkpoint} belongs to another pretraining: {'; '.join(differences)}. Choose another folder, or start "
-            "over (resume=False)."
-        )
-    return state
 
 
 # -------------------------------------------------------------------------------------------------------- on disk
