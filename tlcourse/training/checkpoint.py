@@ -132,7 +132,8 @@ def plain(value: Any) -> Any:
 def describe(learner: Learner, plan: Plan) -> dict[str, Any]:
     """What must agree between a checkpoint and the training that continues it."""
     hypers = {name: value for name, value in learner.opt.hypers[0].items() if name not in ("lr", "wd")}
-    return {
+    callbacks = {cb.name: cb.settings for cb in learner.cbs if hasattr(cb, "settings")}
+    return ({"callbacks": callbacks} if callbacks else {}) | {
         "stages": [[stage.trainable, stage.epochs, stage.scale] for stage in plan.stages],
         "steps an epoch": plan.steps_per_epoch,
         "learning rates": hashlib.sha256(plan.rates.tobytes()).hexdigest()[:16],
