@@ -5,6 +5,14 @@ A demo uses core ipywidgets alone, so it works in JupyterLab and on Colab. Its c
 move every slider.
 """
 
+from tlcourse.widgets.bert import (
+    attention_demo,
+    blank_demo,
+    input_demo,
+    masking_demo,
+    pairs_demo,
+    parameters_demo,
+)
 from tlcourse.widgets.demo import Demo
 from tlcourse.widgets.elmo import layer_mixer, word_inventor
 from tlcourse.widgets.pretraining import connection_dropout, generator, nearest, next_word, segmentation
@@ -27,14 +35,20 @@ __all__ = [
     "Question",
     "analogy_calculator",
     "article_cleaner",
+    "attention_demo",
+    "blank_demo",
     "connection_dropout",
     "exercise",
     "generator",
     "hints",
+    "input_demo",
     "layer_mixer",
+    "masking_demo",
     "nearest",
     "neighbours_explorer",
     "next_word",
+    "pairs_demo",
+    "parameters_demo",
     "project",
     "quiz",
     "schedule_explorer",
