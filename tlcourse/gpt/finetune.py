@@ -34,7 +34,6 @@ import pandas as pd
 import torch
 from scipy.special import softmax
 from torch import Tensor, nn
-from torch.nn import functional as F
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from tlcourse import profile
@@ -46,6 +45,7 @@ from tlcourse.text import SortedBatches, thai_pieces
 from tlcourse.training import FusedAdamW, accuracy, fit, macro_f1, make_learner, schedules
 from tlcourse.training.callbacks import Callback, KeepHistory
 from tlcourse.training.dropout import draw_less
+from tlcourse.training.softmax import linear_cross_entropy
 
 LONGEST = 128  # tokens of a row, unless the recipe says otherwise
 PADDING = -1  # in batches: no token has this number
@@ -194,9 +194,9 @@ def states(lm: PreTrainedModel, ids: Tensor) -> Tensor:
 def real_token_loss(lm: PreTrainedModel, hidden: Tensor, ids: Tensor) -> tuple[Tensor, int]:
     """L1, and over how many tokens: all real ones but the first of each row. Only their logits are computed."""
     follows = ids[:, 1:] != PADDING
-    targets = ids[:, 1:][follows]  # (N,)
-    logits = lm.get_output_embeddings()(hidden[:, :-1][follows])  # (N, V)
-    return F.cross_entropy(logits.float(), targets), len(targets)
+    targets, output = ids[:, 1:][follows], lm.get_output_embeddings()  # (N,)
+    bias = output.weight.new_zeros(len(output.weight)) if output.bias is None else output.bias
+    return linear_cross_entropy(hidden[:, :-1][follows], targets, output.weight, bias), len(targets)
 
 
 class AuxiliaryLoss(Callback):
@@ -358,7 +358,8 @@ class FineTunedGPT:
         An example that has fewer choices than another has nothing (NaN) in the last columns.
         """
         found = [softmax(scores) for scores in self.scores(self.examples(rows))]
-        return pd.DataFrame(found, columns=None if self.shape == "choice" else self.classes)
+        classes = range(max(map(len, found), default=0)) if self.shape == "choice" else self.classes
+        return pd.DataFrame([dict(zip(classes, some, strict=False)) for some in found], columns=classes)
 
     def predict(self, rows: pd.DataFrame | Sequence) -> list:
         """The class of each example, or the number of the best of its choices.
