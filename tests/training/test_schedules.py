@@ -8,7 +8,7 @@ from fastai.callback.schedule import SchedCos, combined_cos
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.optim.lr_scheduler import CosineAnnealingWarmRestarts, CyclicLR, OneCycleLR
-from transformers import get_linear_schedule_with_warmup
+from transformers import get_cosine_schedule_with_warmup, get_linear_schedule_with_warmup
 
 from tlcourse.training.schedules import (
     constant,
@@ -16,6 +16,7 @@ from tlcourse.training.schedules import (
     one_cycle,
     slanted_triangular,
     triangular_cyclical,
+    warmup_cosine,
     warmup_linear,
 )
 
@@ -185,6 +186,16 @@ def test_warmup_linear_falls_as_that_of_transformers(T, warmup):
     assert all(a < b for a, b in itertools.pairwise(ours[: rise + 1]))
 
 
+@quick
+@given(T=lengths, warmup=st.floats(0, 0.99))
+def test_warmup_cosine_falls_as_that_of_transformers(T, warmup):
+    rise = math.floor(T * warmup)
+    make = functools.partial(get_cosine_schedule_with_warmup, num_warmup_steps=rise, num_training_steps=T)
+    ours, theirs = values(warmup_cosine(warmup=warmup), T), torch_rates(make, T)
+    assert ours[rise:] == pytest.approx(theirs[rise:], abs=1e-9)
+    assert ours[:rise] == pytest.approx([(t + 1) / (rise + 1) for t in range(rise)])
+
+
 def test_constant():
     assert values(constant(), 3) == [1, 1, 1]
 
@@ -204,6 +215,7 @@ def test_constant():
         (one_cycle, {"div": 0}, "div"),
         (warmup_linear, {"warmup": 1.0}, "warmup"),
         (warmup_linear, {"warmup": -0.1}, "warmup"),
+        (warmup_cosine, {"warmup": 1.0}, "warmup"),
     ],
 )
 def test_an_argument_out_of_range_is_named(make, arguments, says):

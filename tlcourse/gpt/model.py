@@ -2,7 +2,7 @@
 
 The model is ``transformers.GPT2LMHeadModel``, which differs from the first GPT in where its layers are normalised: at
 their beginnings, and once more behind the last (Radford et al. 2019, section 2.3). B is the rows of a batch, T the
-tokens of a row, V the vocabulary, D the size of a hidden state.
+tokens of a row, V the vocabulary, D the size of a hidden state, H the heads.
 """
 
 from __future__ import annotations
@@ -10,9 +10,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pandas as pd
-from transformers import GPT2Config, OpenAIGPTConfig
+import torch
+from torch import Tensor, nn
+from transformers import AttentionInterface, AttentionMaskInterface, GPT2Config, GPT2LMHeadModel, OpenAIGPTConfig
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+from tlcourse.training.dropout import draw_less
+from tlcourse.training.softmax import linear_cross_entropy
 
 
+# ------------------------------------------------------------------------------------------------------ the sizes
 @dataclass(frozen=True)
 class Size:
     """How large a GPT is; with ``vocab_size`` and ``max_length`` of its own if it was published."""
@@ -135,3 +143,54 @@ def gpt3_sizes() -> pd.DataFrame:
         parameters(GPT2Config(n_layer=layers, n_embd=dim, n_positions=2048))["count"].sum() for layers, dim in sizes
     ]
     return table
+
+
+# ------------------------------------------------------------------------------------------------- the objective
+SPARING = "tlcourse_sparing"  # attention's name in transformers
+
+
+def make_sparing(model: GPT2LMHeadModel) -> GPT2LMHeadModel:
+    """The model, computing the same with less: on a CPU its dropout and, in training, its attention."""
+    model.set_attn_implementation(SPARING)
+    return draw_less(model)
+
+
+def attend(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    scaling: float,
+    dropout: float = 0.0,
+    **others,
+) -> tuple[Tensor, None]:
+    """Attention of (B, H, T, D / H) each, as ``transformers`` asks for it: (B, T, H, D / H).
+
+    By hand where ``torch``'s own is slow: in training on a CPU, with dropout, of whole rows without padding.
+    """
+    if not dropout or query.device.type != "cpu" or attention_mask is not None or query.shape != key.shape:
+        return sdpa_attention_forward(
+            module, query, key, value, attention_mask, scaling=scaling, dropout=dropout, **others
+        )
+    future = torch.full((query.shape[2], key.shape[2]), -torch.inf).triu(1)  # (T, T)
+    scores = (query * scaling) @ key.transpose(2, 3) + future  # (B, H, T, T)
+    return (module.attn_dropout(scores.softmax(-1)) @ value).transpose(1, 2), None
+
+
+AttentionInterface.register(SPARING, attend)
+AttentionMaskInterface.register(SPARING, sdpa_mask)
+
+
+def next_token_loss(model: GPT2LMHeadModel, ids: Tensor) -> Tensor:
+    """L1, the mean of -log p(u_i | u_1, …, u_{i-1}) (Radford et al. 2018, equation 1), in nats a token.
+
+    Equal to ``model(ids, labels=ids).loss`` of ``transformers``; the logits, V a token, are never all in memory.
+
+    Args:
+        ids: (B, T) rows without padding; T - 1 tokens of each are predicted.
+    """
+    hidden = model.transformer(ids[:, :-1], use_cache=False).last_hidden_state  # (B, T - 1, D)
+    weight = model.lm_head.weight
+    return linear_cross_entropy(hidden.flatten(0, 1), ids[:, 1:].flatten(), weight, weight.new_zeros(len(weight)))

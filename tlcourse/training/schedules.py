@@ -87,6 +87,30 @@ def warmup_linear(*, warmup: float = 0.01) -> Schedule:
     return schedule
 
 
+def warmup_cosine(*, warmup: float = 0.01) -> Schedule:
+    """A linear rise, then half a cosine down to almost nothing (Radford et al. 2018, section 4.1).
+
+    ::
+
+        W = floor(T * warmup)
+        f = (t + 1) / (W + 1)                            if t < W
+            (1 + cos(pi * (t - W) / (T - W))) / 2        otherwise
+
+    Args:
+        warmup: the fraction of the steps that rise, at least 0 and below 1.
+
+    Raises:
+        ValueError: ``warmup`` is out of its range.
+    """
+    _check(0 <= warmup < 1, f"warmup is a fraction from 0 to below 1, not {warmup}")
+
+    def schedule(t: float, T: int) -> float:
+        rise = math.floor(T * warmup)
+        return (t + 1) / (rise + 1) if t < rise else _half_cosine(1, 0, (t - rise) / (T - rise))
+
+    return schedule
+
+
 def triangular_cyclical(*, step_size: int, ratio: float = 4) -> Schedule:
     """Up and down in straight lines, again and again (Smith 2017, section 3.2; ``triangular`` policy).
 
