@@ -16,7 +16,14 @@ import transformers
 from huggingface_hub import constants
 
 from tlcourse import data, encoders
-from tlcourse.encoders import ENCODERS, load_encoder, load_masked_lm, load_next_sentence
+from tlcourse.encoders import (
+    ENCODERS,
+    LANGUAGE_MODELS,
+    load_encoder,
+    load_language_model,
+    load_masked_lm,
+    load_next_sentence,
+)
 from tlcourse.text import thai_pieces
 
 small = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("small_encoders.py"))))
@@ -87,6 +94,18 @@ def test_google_published_24_small_ones():
     names = [name for name in ENCODERS if name.startswith("google/bert_uncased_L-")]
     assert len(names) == 24
     assert {"google/bert_uncased_L-2_H-128_A-2", "google/bert_uncased_L-12_H-768_A-12"} <= set(names)
+
+
+@pytest.mark.parametrize("name", LANGUAGE_MODELS)
+def test_a_language_models_parameters_are_those_of_its_configuration(name):
+    sizes = {"distilgpt2": (6, 768), "gpt2-medium": (24, 1024), "gpt2-large": (36, 1280), "gpt2-xl": (48, 1600)}
+    layers, dim = sizes.get(name, (12, 768))
+    settings = transformers.GPT2Config(n_layer=layers, n_embd=dim, n_head=dim // 64)
+    with torch.device("meta"):
+        model = transformers.AutoModelForCausalLM.from_config(
+            transformers.OpenAIGPTConfig() if name == "openai-gpt" else settings
+        )
+    assert LANGUAGE_MODELS[name].parameters == model.num_parameters()
 
 
 # ------------------------------------------------------------------------------------------------------ every kind
@@ -162,6 +181,55 @@ def test_a_head_that_its_kind_never_has(folders):
         load_masked_lm(folders["XLNet"])
     with pytest.raises(data.DataError, match="tells the next sentence: roberta is not trained so"):
         load_next_sentence(folders["RobertaForMaskedLM"])
+
+
+# ------------------------------------------------------------------------------------------------- language models
+@pytest.fixture(scope="module")
+def openai(tmp_path_factory):
+    """A folder as OpenAI's first GPT was published: its words are in two files, and nothing is padding."""
+    folder = tmp_path_factory.mktemp("openai")
+    pieces = ["<unk>", *"abcdefghijklmnopqrstuvwxyz", *(f"{letter}</w>" for letter in "abcdefghijklmnopqrstuvwxyz")]
+    (folder / "vocab.json").write_text(json.dumps({piece: i for i, piece in enumerate([*pieces, "th", "the</w>"])}))
+    (folder / "merges.txt").write_text("#version: 0.2\nt h\nth e</w>\n")
+    (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "OpenAIGPTTokenizer"}))
+    sizes = {"vocab_size": 55, "n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 60}
+    torch.manual_seed(1)
+    transformers.OpenAIGPTLMHeadModel(transformers.OpenAIGPTConfig(**sizes)).save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["GPT2", "openai"])
+def test_a_language_model_is_what_transformers_loads(folders, openai, kind):
+    """GPT-2's folder holds no head: its weights are those of the embeddings."""
+    folder = openai if kind == "openai" else folders["GPT2"]
+    loaded = load_language_model(folder)
+    expected = transformers.AutoModelForCausalLM.from_pretrained(folder).eval()
+    ids = loaded.tokeniser(TEXT, return_tensors="pt")
+    ours, theirs = (model(**ids, labels=ids["input_ids"]) for model in (loaded.model, expected))
+    assert torch.equal(ours.logits, theirs.logits) and torch.equal(ours.loss, theirs.loss)
+    assert loaded.longest == 60 and not loaded.model.training and loaded.tokeniser.is_fast
+    fresh, again = (load_language_model(folder, fresh=True, seed=seed) for seed in (0, 0))
+    assert torch.equal(states(fresh), states(again)) and not torch.allclose(states(fresh), ours.logits, atol=1e-3)
+    assert load_language_model(folder, dtype=torch.bfloat16).model.dtype == torch.bfloat16
+
+
+def test_openais_words_are_read_as_transformers_reads_them(openai):
+    words = load_language_model(openai).tokeniser
+    assert words.tokenize("The bathe") == ["the</w>", "b", "a", "the</w>"]
+    assert words.decode(words("The bathe")["input_ids"]) == "the bathe"
+
+
+@pytest.mark.parametrize("kind", ["BertForPreTraining", "RobertaForMaskedLM", "XLNet"])
+def test_a_model_that_sees_what_comes_after_is_no_language_model(folders, kind):
+    with pytest.raises(data.DataError, match=r"no language model that reads from left to right: \w+ sees what comes"):
+        load_language_model(folders[kind], fresh=True)
+
+
+def test_a_language_model_without_its_head_or_of_a_kind_without_one(folders):
+    with pytest.raises(data.DataError, match="the weights are without that head"):
+        load_language_model(folders["Bert"])
+    with pytest.raises(data.DataError, match="albert is not trained so"):
+        load_language_model(folders["Albert"])
 
 
 # --------------------------------------------------------------------------------------------- as publishers write them
@@ -374,7 +442,7 @@ def test_a_name_that_is_none(name):
         load_encoder(name)
 
 
-@pytest.mark.parametrize("load", [load_encoder, load_masked_lm])
+@pytest.mark.parametrize("load", [load_encoder, load_masked_lm, load_language_model])
 def test_without_a_network_the_ways_out_are_named(load):
     with pytest.raises(data.DownloadError) as caught:
         load("bert-base-uncased")

@@ -372,7 +372,7 @@ def reading(model: PreTrainedModel) -> Iterator[None]:
 # ------------------------------------------------------------------------------------------------------ tokens as text
 def written(tokeniser: PreTrainedTokenizerFast, token: int) -> str:
     """A token as one can read it: a blank as ``▁``, and bytes that are no whole characters as ``<E0><B8>``."""
-    piece = tokeniser.convert_ids_to_tokens(token)
+    piece = tokeniser.convert_ids_to_tokens(int(token))
     if "Ġ" not in tokeniser.get_vocab():  # how byte-level vocabularies write a blank
         return piece
     text = tokeniser.decode([token])

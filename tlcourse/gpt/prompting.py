@@ -12,7 +12,7 @@ Nothing is learned: with no example in the prompt that is zero-shot, with one or
 from __future__ import annotations
 
 import copy
-import os
+import itertools
 import string
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
@@ -284,7 +284,9 @@ def _from_shared(
     """Read what all rows share, then what is left of each, then all but the last token of each ending."""
     past, shared = None, 0
     if len(rows) > 1:  # of each row, something is left to read
-        shared = min(len(os.path.commonprefix(rows)), min(map(len, rows)) - 1)
+        pairs = zip(min(rows), max(rows), strict=False)  # in the order of lists: all others lie between
+        shared = len(list(itertools.takewhile(lambda pair: pair[0] == pair[1], pairs)))
+        shared = min(shared, min(map(len, rows)) - 1)
     if shared:
         past = model(torch.tensor([rows[0][:shared]], device=model.device), use_cache=True, logits_to_keep=1)
         past = past.past_key_values
