@@ -5,8 +5,8 @@
 A GPT-2 of random weights, given prompts of random tokens, writes the same number of tokens for both: greedy, and
 drawn at temperature 0.9 from the 50 most probable, of these those that reach 0.95; one prompt, a batch, and a batch
 of prompts of different lengths; with a cache of keys and values, and without. The two take turns, the first turn of
-each warms up and does not count, and the median of the others is printed. Greedy, both must write the same tokens.
-Ours also gives each token's probability and decodes it by itself, whole characters only.
+each warms up and does not count, and the median of the others is printed, by the clock and, as a ratio, in processor
+time. Greedy, both must write the same tokens. Ours also gives each token's probability and decodes it by itself.
 """
 
 from __future__ import annotations
@@ -35,10 +35,11 @@ def words(size: int) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=tokeniser, pad_token="0", padding_side="left")
 
 
-def synchronised() -> float:
+def now() -> tuple[float, float]:
+    """The clock and the processor time, once the GPU has done all it was told."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
-    return time.perf_counter()
+    return time.perf_counter(), time.process_time()
 
 
 def compare(o: argparse.Namespace, gpt: Checkpoint, prompts: list[str], *, greedy: bool, cache: bool) -> None:
@@ -58,22 +59,26 @@ def compare(o: argparse.Namespace, gpt: Checkpoint, prompts: list[str], *, greed
         return [row.ids.tolist() for row in made]
 
     contestants: dict[str, Callable[[], list[list[int]]]] = {"theirs": theirs, "ours": ours}
-    seconds: dict[str, list[float]] = {name: [] for name in contestants}
+    seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in contestants}
     for _ in range(1 + o.turns):
         written = []
         for name, write in contestants.items():
-            start = synchronised()
+            start = now()
             written.append(write())
-            seconds[name].append(synchronised() - start)
+            end = now()
+            seconds[name].append((end[0] - start[0], end[1] - start[1]))
         if greedy and written[0] != written[1]:
             raise SystemExit("the two do not write the same")
     total = o.new * len(prompts)
-    speed = {name: total / statistics.median(times[1:]) for name, times in seconds.items()}
+    clock, processor = (
+        [total / statistics.median(turn[which] for turn in seconds[name][1:]) for name in contestants]
+        for which in range(2)
+    )
     ragged = "" if len({len(prompt.split()) for prompt in prompts}) == 1 else ", ragged"
     print(
         f"{len(prompts)} prompt{'s' * (len(prompts) > 1) + ragged:<12} {'greedy' if greedy else 'drawn':<7} "
-        f"{'cache' if cache else 'none':<6} {speed['theirs']:12,.1f} {speed['ours']:9,.1f} "
-        f"{speed['ours'] / speed['theirs']:6.2f}",
+        f"{'cache' if cache else 'none':<6} {clock[0]:12,.1f} {clock[1]:9,.1f} {clock[1] / clock[0]:6.2f} "
+        f"{processor[1] / processor[0]:14.2f}",
         flush=True,
     )
 
@@ -103,7 +108,7 @@ def main() -> None:
         for some in ([o.prompt] * o.batch, lengths)
     )
     print(f"{profile.device_name(device)}, torch {torch.__version__}; {o.layers} layers of {o.dim}, {o.vocab:,} tokens")
-    print(f"{'':<21} {'':<7} {'':<6} {'transformers':>12} {'ours':>9} {'ratio':>6}   tokens/s")
+    print(f"{'':<21} {'':<7} {'':<6} {'transformers':>12} {'ours':>9} {'ratio':>6} {'processor time':>14}")
     for cache in (True, False):
         for prompts in (alike[:1], alike, ragged):
             for greedy in (True, False):

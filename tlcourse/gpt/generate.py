@@ -196,6 +196,7 @@ def generate(
     ).to(model.device)  # (B, max_new)
 
     live = list(range(len(prompts)))  # rows that are still written on
+    rows = torch.arange(len(prompts), device=model.device)  # the same, where the model computes
     past: Past | None = None
     with reading(model):
         for step in range(max_new):
@@ -207,9 +208,9 @@ def generate(
                 drawn = logits.argmax(dim=-1)  # (live,)
             else:
                 chosen = distribution(logits, temperature=temperature, top_k=top_k, top_p=top_p)
-                drawn = draw(chosen, uniform[live, step])
-                chances[live, step] = chosen.gather(1, drawn[:, None])[:, 0]
-            probabilities[live, step] = (logits.gather(1, drawn[:, None])[:, 0] - logits.logsumexp(dim=-1)).exp()
+                drawn = draw(chosen, uniform[rows, step])
+                chances[rows, step] = chosen.gather(1, drawn[:, None])[:, 0]
+            probabilities[rows, step] = (logits.gather(1, drawn[:, None])[:, 0] - logits.logsumexp(dim=-1)).exp()
 
             for i, token in zip(live, drawn.tolist(), strict=True):
                 windows[i].append(token)
@@ -223,9 +224,11 @@ def generate(
             kept = [place for place, i in enumerate(live) if ended[i] == "length"]
             if not kept:
                 break
-            if past and len(kept) < len(live):
-                past.keep(kept)
-            live = [live[place] for place in kept]
+            if len(kept) < len(live):
+                live = [live[place] for place in kept]
+                rows = torch.tensor(live, device=model.device)
+                if past:
+                    past.keep(kept)
             for i in live:
                 if len(windows[i]) > checkpoint.longest:
                     windows[i], past = windows[i][-max(checkpoint.longest // 2, 1) :], None
@@ -254,7 +257,7 @@ class _Added:
     """
 
     def __init__(self, tokeniser: PreTrainedTokenizerFast, before: int):
-        self.tokeniser = tokeniser
+        self.tokeniser = tokeniser.backend_tokenizer  # each token is decoded: without the detours around it
         self.ids: list[int] = []
         self.pieces: list[str] = []
         self.text = ""
@@ -272,7 +275,7 @@ class _Added:
             self._open, self._shown = [token], 0
 
     def _decode(self, ids: list[int]) -> str:
-        return self.tokeniser.decode(ids, clean_up_tokenization_spaces=False)
+        return self.tokeniser.decode(ids, skip_special_tokens=False)
 
 
 # ------------------------------------------------------------------------------------------------------------- reading
