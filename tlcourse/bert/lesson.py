@@ -90,7 +90,7 @@ class Sizes:
 SIZES = {
     "smoke": Sizes(
         thai=("orchid",), english=("lee",), characters=60_000, vocab_size=1500,
-        recipe=BertRecipe(size=(2, 64), max_length=64, steps=60, batch_size=16, lr=3e-3, warmup=0.1),
+        recipe=BertRecipe(size=(2, 64), steps=60, batch_size=8, lr=3e-3, warmup=0.1),
         small=BertRecipe(size=(2, 64), max_length=64, steps=20, batch_size=16, lr=3e-3, warmup=0.1), pretrainings=1,
         tasks={"thai_intents": Task(label="destination", encoder="bert", epochs={50: 4}, lr=5e-4)},
         seeds=2, held_out=100, words=100, pairs=40,
@@ -103,7 +103,7 @@ SIZES = {
         thai=("thaigov", "thai_wikipedia_qa", "orchid"), english=("wikitext2", "gensim_wikipedia"),
         characters=12_000_000, vocab_size=8000,
         recipe=BertRecipe(size=(4, 128), epochs=3, batch_size=32, lr=1e-3, warmup=0.1),
-        small=BertRecipe(size=(2, 128), max_length=64, steps=700, batch_size=64, lr=2e-3, warmup=0.1), pretrainings=2,
+        small=BertRecipe(size=(2, 128), max_length=64, steps=700, batch_size=64, lr=2e-3, warmup=0.1), pretrainings=1,
         tasks={
             "truevoice": Task(label="destination", encoder="bert", epochs={100: 30, 1000: 10}, lr=5e-4),
             "wisesight": Task(label="sentiment", encoder="bert", epochs={100: 30, 1000: 10}, lr=5e-4),
@@ -197,6 +197,16 @@ def variants(sizes: Sizes, of: Text, *, progress: bool = True) -> dict[tuple[str
     }
     every = sizes.small.steps and -(-sizes.small.steps // 5)  # measured less often than the lesson's own
     return {key: _pretrained(of, recipe, every=every, progress=progress) for key, recipe in recipes.items()}
+
+
+def accuracy_by_kind(trained: TrainedBert, documents: Documents) -> pd.Series:
+    """How often a chosen piece is named where it was replaced by [MASK], by a random piece, and where it was kept."""
+    kinds = {"[MASK]": (1.0, 0.0), "random": (0.0, 1.0), "kept": (0.0, 0.0)}
+    named = {}
+    for kind, (mask, random) in kinds.items():
+        recipe = replace(trained.recipe, masking=replace(trained.recipe.masking, mask=mask, random=random))
+        named[kind] = replace(trained, recipe=recipe).measure(documents)["mlm_accuracy"]
+    return pd.Series(named, name="accuracy")
 
 
 def encoder(folder: str | Path, *, fresh: bool = False, seed: int = 0) -> Checkpoint:
