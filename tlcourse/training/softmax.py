@@ -157,10 +157,10 @@ class _LinearCrossEntropy(torch.autograd.Function):
         loss = hidden.new_zeros((), dtype=torch.float32)
         for start in range(0, len(hidden), CHUNK):
             rows = slice(start, start + CHUNK)
-            logits = F.linear(hidden[rows], weight, bias).float()  # (n, V)
-            loss += F.cross_entropy(logits, targets[rows], reduction="sum")
+            log_p = F.linear(hidden[rows], weight, bias).float().log_softmax(1)  # (n, V)
+            loss += F.nll_loss(log_p, targets[rows], reduction="sum")
             if wanted:
-                error = logits.softmax(1)  # d loss / d logits = p - y
+                error = log_p.exp_()  # d loss / d logits = p - y
                 error[torch.arange(len(error), device=error.device), targets[rows]] -= 1
                 grads[0][rows] = error @ weight.float()
                 grads[1] += error.T @ hidden[rows].float()  # in half precision under autocast
