@@ -105,14 +105,14 @@ SIZES = {
         recipe=BertRecipe(size=(4, 128), epochs=3, batch_size=32, lr=1e-3, warmup=0.1),
         small=BertRecipe(size=(2, 128), max_length=64, steps=700, batch_size=64, lr=2e-3, warmup=0.1), pretrainings=1,
         tasks={
-            "truevoice": Task(label="destination", encoder="bert", epochs={100: 30, 1000: 10}, lr=5e-4),
-            "wisesight": Task(label="sentiment", encoder="bert", epochs={100: 30, 1000: 10}, lr=5e-4),
+            "truevoice": Task(label="destination", encoder="bert", epochs={100: 20, 1000: 5}, lr=5e-4),
+            "wisesight": Task(label="sentiment", encoder="bert", epochs={100: 20, 1000: 5}, lr=5e-4),
             "sst2": Task(label="sentiment", encoder="minilm", epochs={100: 10}, lr=1e-4),
         },
         seeds=3, held_out=1000, words=1000, pairs=300,
         shapes={
-            "sentences": ("spam", "label", 160, 20), "pairs": ("thai_qa_pairs", "label", 3000, 4),
-            "answers": ("thai_qa", None, 1500, 5), "tags": ("thainer", "entities", 1500, 8),
+            "sentences": ("spam", "label", 160, 20), "pairs": ("thai_qa_pairs", "label", 2000, 4),
+            "answers": ("thai_qa", None, 1000, 4), "tags": ("thainer", "entities", 1000, 5),
         },
     ),
     "gpu": Sizes(
