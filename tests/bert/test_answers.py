@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tlcourse.bert.answers import answer_scores, entity_f1, exact_match, f1, normalise_answer, word_f1
+from tlcourse.bert.answers import answer_scores, exact_match, f1, normalise_answer, word_f1
 
 # Made of what the script treats by itself, so that pairs of texts share words.
 PARTS = [
@@ -90,11 +90,3 @@ def test_answers_that_cannot_be_scored_are_named(predicted, answers, message):
 def test_an_answer_in_place_of_a_list_is_an_error():
     with pytest.raises(ValueError, match="question 0 needs a list"):
         answer_scores(["a"], ["a"])
-
-
-def test_entities_count_whole():
-    tags = [["B-PER", "I-PER", "O", "B-LOC"], ["O"]]
-    assert entity_f1(tags, tags) == 1
-    assert entity_f1(tags, [["B-PER", "O", "O", "B-LOC"], ["O"]]) == 0.5  # half a name is no name
-    assert entity_f1(tags, [["B-PER", "I-PER", "O", "I-LOC"], ["O"]]) == pytest.approx(2 / 3)  # begins with B alone
-    assert entity_f1([["O"]], [["O"]]) == 0

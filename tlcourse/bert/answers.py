@@ -1,4 +1,4 @@
-"""How right an answer is: exact match and F1 as the official SQuAD v1.1 script has them; and entities by seqeval.
+"""How right an answer is: exact match and F1 as the official SQuAD v1.1 script has them.
 
 >>> answer_scores(["the Chao Phraya"], [["Chao Phraya River"]])
 {'exact_match': 0.0, 'f1': 0.8, 'word_f1': 0.8}
@@ -17,8 +17,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from seqeval.metrics import f1_score as seqeval_f1
-from seqeval.scheme import IOB2
 
 from tlcourse.text import thai_words
 
@@ -85,18 +83,3 @@ def answer_scores(predicted: Sequence[str], answers: Sequence[Sequence[str]]) ->
         )
         for measure in MEASURES
     }
-
-
-def entity_f1(tags: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> float:
-    """F1 of whole entities (Tjong Kim Sang and De Meulder 2003): right if type, first and last word are right.
-
-    Args:
-        tags, predicted: of each sentence, O, B-x or I-x a word. An entity begins with B-x and nothing else.
-
-    Returns:
-        F1; 0 where no entity is right, also where there is none at all.
-    """
-    tags, predicted = [list(sentence) for sentence in tags], [list(sentence) for sentence in predicted]
-    if not any(tag != "O" for sentences in (tags, predicted) for sentence in sentences for tag in sentence):
-        return 0.0
-    return float(seqeval_f1(tags, predicted, mode="strict", scheme=IOB2, zero_division=0))

@@ -43,11 +43,21 @@ from scipy.special import log_softmax, softmax
 from torch import Tensor, nn
 
 from tlcourse import profile
-from tlcourse.bert.answers import answer_scores, entity_f1
+from tlcourse.bert.answers import answer_scores
 from tlcourse.data.frames import classes_of, label_column, labels_of, need, numbered, texts_of
 from tlcourse.encoders import Checkpoint
 from tlcourse.text import SortedBatches
-from tlcourse.training import FusedAdamW, Stage, accuracy, all_at_once, fit, macro_f1, make_learner, schedules
+from tlcourse.training import (
+    FusedAdamW,
+    Stage,
+    accuracy,
+    all_at_once,
+    entity_f1,
+    fit,
+    macro_f1,
+    make_learner,
+    schedules,
+)
 
 LONGEST_QUESTION = 64  # pieces of a question that are read, as in the paper's code
 

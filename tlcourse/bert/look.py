@@ -12,16 +12,15 @@ T is the number of pieces of a text, special tokens among them.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 import torch
-from transformers import BatchEncoding, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import BatchEncoding, PreTrainedTokenizerFast
 
-from tlcourse.encoders import Checkpoint
+from tlcourse.encoders import Checkpoint, evaluated
 
 BLANK = re.compile(r"_{2,}|\[MASK\]|<mask>")
 
@@ -55,7 +54,7 @@ def fill_in(checkpoint: Checkpoint, text: str, *, k: int = 5) -> pd.DataFrame:
         raise ValueError(f"k is from 1 to the {head.out_features:,} pieces of the vocabulary, not {k}")
 
     read = _read(checkpoint, BLANK.sub(lambda _: tokeniser.mask_token, text))
-    with _evaluated(model):
+    with evaluated(model):
         output = model(**read)
     logits = output["prediction_logits" if "prediction_logits" in output else "logits"]  # (1, T, V)
     blanks = logits[read["input_ids"] == tokeniser.mask_token_id]  # (blanks, V)
@@ -102,7 +101,7 @@ def attention(checkpoint: Checkpoint, text: str, pair: str | None = None) -> Att
     quick = model.config._attn_implementation
     model.set_attn_implementation("eager")
     try:
-        with _evaluated(model):
+        with evaluated(model):
             weights = model(**read, output_attentions=True).attentions  # a layer: (1, heads, T, T)
     finally:
         model.set_attn_implementation(quick)
@@ -123,7 +122,7 @@ def next_sentence(checkpoint: Checkpoint, first: str, second: str) -> float:
     if not hasattr(getattr(model, "cls", None), "seq_relationship"):
         raise ValueError(f"{checkpoint.name} has no head that tells the next sentence: load it with load_next_sentence")
     read = _read(checkpoint, first, second)
-    with _evaluated(model):
+    with evaluated(model):
         output = model(**read)
     logits = output["seq_relationship_logits" if "seq_relationship_logits" in output else "logits"]  # (1, 2)
     return logits[0].float().softmax(dim=0)[0].item()  # 0 is the true next
@@ -144,15 +143,3 @@ def _read(checkpoint: Checkpoint, text: str, pair: str | None = None) -> BatchEn
     if length > checkpoint.longest:
         raise ValueError(f"the text has {length:,} pieces, and {checkpoint.name} reads {checkpoint.longest:,} at once")
     return read.to(checkpoint.model.device)
-
-
-@contextmanager
-def _evaluated(model: PreTrainedModel) -> Iterator[None]:
-    """Without dropout and gradients; afterwards in the mode it was in."""
-    training = model.training
-    model.eval()
-    try:
-        with torch.inference_mode():
-            yield
-    finally:
-        model.train(training)

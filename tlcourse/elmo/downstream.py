@@ -21,14 +21,12 @@ import numpy as np
 import pandas as pd
 import torch
 from scipy.linalg import solve
-from seqeval.metrics import f1_score as seqeval_f1
-from seqeval.scheme import IOB2
 from sklearn.metrics import precision_recall_fscore_support
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tlcourse.elmo.mix import DROPPED, ScalarMix
-from tlcourse.training import accuracy, macro_f1
+from tlcourse.training import accuracy, entity_f1, macro_f1
 
 Features = Sequence[np.ndarray]  # of each sentence (layers, words, dim)
 Mix = Literal["learned", "mean"] | int | Sequence[float]
@@ -482,23 +480,6 @@ def tag_scores(
     if all(tag == "O" or tag[:2] in ("B-", "I-") for tag in set(chain.from_iterable(tags))):
         scores["entity_f1"] = entity_f1(tags, predicted)
     return scores
-
-
-def entity_f1(tags: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]], *, strict: bool = True) -> float:
-    """F1 of whole entities: right if type, first and last word are right, as CoNLL 2003 counts them.
-
-    Args:
-        strict: an entity begins with B-x and nothing else; otherwise an I-x begins one where none of its type goes
-            on, as the script ``conlleval`` has it.
-
-    Returns:
-        F1; 0 where no entity is right, also where there is none at all.
-    """
-    tags, predicted = [list(sentence) for sentence in tags], [list(sentence) for sentence in predicted]
-    if not any(tag != "O" for tag in chain(*tags, *predicted)):
-        return 0.0
-    kind = dict(mode="strict", scheme=IOB2) if strict else {}
-    return float(seqeval_f1(tags, predicted, zero_division=0, **kind))
 
 
 def text_scores(labels: Sequence, predicted: Sequence) -> dict[str, float]:

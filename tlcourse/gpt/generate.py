@@ -13,8 +13,7 @@ was computed once is kept in a cache, and each new token costs one position inst
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache as remembered
 
@@ -25,7 +24,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import Cache, PreTrainedModel, PreTrainedTokenizerFast
 
-from tlcourse.encoders import Checkpoint
+from tlcourse.encoders import Checkpoint, evaluated
 
 
 # ------------------------------------------------------------------------------------------------- from logits to token
@@ -99,7 +98,7 @@ def next_tokens(checkpoint: Checkpoint, text: str, *, k: int = 10) -> pd.DataFra
         ValueError: the text is longer than the context, or k is not from 1 to the size of the vocabulary.
     """
     ids = token_ids(checkpoint, text)
-    with reading(checkpoint.model):
+    with evaluated(checkpoint.model):
         probabilities = _last_logits(checkpoint.model, [ids])[0].softmax(dim=-1)  # (V,)
     if not 1 <= k <= len(probabilities):
         raise ValueError(f"k is from 1 to the {len(probabilities):,} tokens of the vocabulary, not {k}")
@@ -198,7 +197,7 @@ def generate(
     live = list(range(len(prompts)))  # rows that are still written on
     rows = torch.arange(len(prompts), device=model.device)  # the same, where the model computes
     past: Past | None = None
-    with reading(model):
+    with evaluated(model):
         for step in range(max_new):
             if past is None:
                 logits, past = _read(model, [windows[i] for i in live], cache=cache)  # (live, V)
@@ -358,18 +357,6 @@ def token_ids(checkpoint: Checkpoint, text: str) -> list[int]:
             f"the prompt has {len(ids):,} tokens, and {checkpoint.name} reads {checkpoint.longest:,}: shorten it"
         )
     return ids
-
-
-@contextmanager
-def reading(model: PreTrainedModel) -> Iterator[None]:
-    """Without dropout and gradients; afterwards in the mode it was in."""
-    training = model.training
-    model.eval()
-    try:
-        with torch.inference_mode():
-            yield
-    finally:
-        model.train(training)
 
 
 # ------------------------------------------------------------------------------------------------------ tokens as text

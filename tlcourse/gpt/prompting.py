@@ -23,8 +23,8 @@ import torch
 from torch import Tensor
 from transformers import Cache, PreTrainedModel
 
-from tlcourse.encoders import Checkpoint
-from tlcourse.gpt.generate import has_cache, padded, reading, token_ids
+from tlcourse.encoders import Checkpoint, evaluated
+from tlcourse.gpt.generate import has_cache, padded, token_ids
 
 NORMALISATIONS = ("length", "none", "unconditional")
 CONTENT_FREE = ("N/A", "[MASK]", "")  # those of Zhao et al. 2021, section 5.1
@@ -273,7 +273,7 @@ def log_likelihoods(
             f"{checkpoint.longest:,}: fewer or shorter examples, or a shorter query"
         )
     read = _from_shared if has_cache(type(checkpoint.model)) else _from_whole
-    with reading(checkpoint.model):
+    with evaluated(checkpoint.model):
         scores = read(checkpoint.model, rows, endings, batch_size)
     return scores, np.array(list(map(len, endings)))
 

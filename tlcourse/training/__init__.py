@@ -24,7 +24,7 @@ from tlcourse.training.groups import (
     head_only,
 )
 from tlcourse.training.learner import fit, make_learner, predict
-from tlcourse.training.metrics import Perplexity, accuracy, cross_entropy, macro_f1, perplexity
+from tlcourse.training.metrics import Perplexity, accuracy, cross_entropy, entity_f1, macro_f1, perplexity
 
 __all__ = [
     "ActivationRegularisation",
@@ -36,6 +36,7 @@ __all__ = [
     "all_at_once",
     "cross_entropy",
     "discriminative_rates",
+    "entity_f1",
     "fit",
     "gradual_unfreezing",
     "head_only",

@@ -8,7 +8,7 @@ twice: batches differ in size, and F1 is not a mean.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -37,6 +37,27 @@ def accuracy(targets: np.ndarray, predicted: np.ndarray) -> float:
 def macro_f1(targets: np.ndarray, predicted: np.ndarray) -> float:
     """F1 of each class that occurs, averaged with equal weights: a rare class counts as much as any."""
     return float(f1_score(targets, predicted, average="macro", zero_division=0))
+
+
+def entity_f1(tags: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]], *, strict: bool = True) -> float:
+    """F1 of whole entities: right if type, first and last word are right (Tjong Kim Sang and De Meulder 2003).
+
+    Args:
+        tags, predicted: of each sentence, O, B-x or I-x a word.
+        strict: an entity begins with B-x and nothing else; otherwise an I-x begins one where none of its type goes
+            on, as the script ``conlleval`` has it.
+
+    Returns:
+        F1; 0 where no entity is right, also where there is none at all.
+    """
+    from seqeval.metrics import f1_score as seqeval_f1
+    from seqeval.scheme import IOB2
+
+    tags, predicted = [list(sentence) for sentence in tags], [list(sentence) for sentence in predicted]
+    if all(tag == "O" for sentence in (*tags, *predicted) for tag in sentence):
+        return 0.0
+    kind = dict(mode="strict", scheme=IOB2) if strict else {}
+    return float(seqeval_f1(tags, predicted, zero_division=0, **kind))
 
 
 def perplexity(mean_loss: float) -> float:
