@@ -23,16 +23,14 @@ import argparse
 import os
 import statistics
 import tempfile
-import time
-from collections.abc import Callable
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
-from torch.utils.data import SequentialSampler
-from transformers import DataCollatorForLanguageModeling, Trainer, TrainerCallback, TrainingArguments
+from transformers import DataCollatorForLanguageModeling
+from turns import InOrder, TakeTurns, options, training_arguments
 
 from tlcourse import data, profile
 from tlcourse.bert.masking import Pieces
@@ -125,46 +123,6 @@ STEPS = {
 
 
 # ------------------------------------------------------------------------------------------------------- the turns
-class InOrder(Trainer):
-    """The Trainer, with rows in the order given."""
-
-    def _get_train_sampler(self, dataset=None) -> SequentialSampler:
-        return SequentialSampler(dataset if dataset is not None else self.train_dataset)
-
-
-class TakeTurns(TrainerCallback):
-    """Stop the Trainer after each turn until the others have taken theirs.
-
-    The first turn of each warms it up and does not count.
-    """
-
-    def __init__(self, turns: dict[str, Callable[[int], None]], steps: int):
-        self.turns, self.steps = turns, steps
-        self.seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in ("Trainer", *turns)}
-
-    def start(self) -> None:
-        self.since = time.perf_counter(), time.process_time()
-
-    def stop(self, name: str) -> None:
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        self.seconds[name].append((time.perf_counter() - self.since[0], time.process_time() - self.since[1]))
-
-    def on_train_begin(self, args, state, control, **others) -> None:
-        self.start()
-
-    def on_step_end(self, args, state, control, **others) -> None:
-        if state.global_step % self.steps:
-            return
-        self.stop("Trainer")
-        for name, turn in self.turns.items():
-            self.start()
-            for step in range(state.global_step - self.steps, state.global_step):
-                turn(step)
-            self.stop(name)
-        self.start()
-
-
 def examples(pairs: Pairs, rows: int, special: np.ndarray) -> list[dict[str, list[int] | int]]:
     """Rows as a user's dataset gives them, with the special pieces marked beforehand."""
     return [
@@ -202,29 +160,11 @@ def compare(o: argparse.Namespace, documents: Documents, valid: Documents, token
     theirs.load_state_dict(first.state_dict())
     plain_dropout(theirs)
 
-    dtype = profile.autocast_dtype(device)
     with tempfile.TemporaryDirectory() as folder:
         taking = TakeTurns(turns, o.steps)
         InOrder(
             theirs.bert,
-            TrainingArguments(
-                folder,
-                max_steps=steps,
-                per_device_train_batch_size=o.batch,
-                learning_rate=recipe.lr,
-                warmup_steps=int(steps * recipe.warmup),
-                weight_decay=recipe.weight_decay,
-                max_grad_norm=recipe.clip,
-                adam_epsilon=1e-6,
-                seed=o.seed,
-                logging_strategy="no",
-                save_strategy="no",
-                report_to="none",
-                disable_tqdm=True,
-                use_cpu=device.type == "cpu",
-                bf16=dtype == torch.bfloat16,
-                fp16=dtype == torch.float16,
-            ),
+            training_arguments(folder, recipe, steps=steps, device=device, adam_epsilon=1e-6),
             data_collator=DataCollatorForLanguageModeling(tokeniser, mlm_probability=recipe.masking.share),
             train_dataset=examples(pairs, steps * o.batch, pieces.special),
             callbacks=[taking],
@@ -255,20 +195,7 @@ def compare(o: argparse.Namespace, documents: Documents, valid: Documents, token
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", default="lee", help="a set of the catalogue whose texts are documents")
-    parser.add_argument("--vocab", type=int, default=8000)
-    parser.add_argument("--layers", type=int, default=4)
-    parser.add_argument("--dim", type=int, nargs="+", default=[128, 256])
-    parser.add_argument("--length", type=int, default=128)
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--lr", type=float, default=5e-4)
-    parser.add_argument("--steps", type=int, default=2, help="of a turn")
-    parser.add_argument("--turns", type=int, default=5, help="that count")
-    parser.add_argument("--all", action="store_true", help="also the steps between the Trainer and ours")
-    parser.add_argument("--threads", type=int, default=1, help="of the CPU")
-    parser.add_argument("--seed", type=int, default=42)
-    o = parser.parse_args()
+    o = options(__doc__, batch=32, lr=5e-4)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     torch.set_num_threads(o.threads)
     texts = data.load(o.data).train["text"].tolist()

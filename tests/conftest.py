@@ -2,10 +2,12 @@
 
 import atexit
 import ipaddress
+import logging
 import os
 import shutil
 import socket
 import tempfile
+import warnings
 
 HOME = tempfile.mkdtemp(prefix="tlcourse-tests-")
 atexit.register(shutil.rmtree, HOME, ignore_errors=True)
@@ -28,6 +30,7 @@ for variable in ("TLCOURSE_DATA", "TLCOURSE_RECORD"):  # a test that wants one s
 
 import hypothesis  # noqa: E402
 import matplotlib  # noqa: E402
+import pytest  # noqa: E402
 import torch  # noqa: E402
 
 matplotlib.use("Agg")  # not MPLBACKEND: the kernels that tests start show their pictures
@@ -55,3 +58,22 @@ def is_local(host: str) -> bool:
 
 
 socket.socket.connect = connect
+
+
+@pytest.fixture
+def drawn(caplog):
+    """The course's style; a warning of a missing glyph, a font or limits that cannot be kept is a failure."""
+    from matplotlib import pyplot as plt
+
+    from tlcourse import plots
+
+    with matplotlib.rc_context(), warnings.catch_warnings(), caplog.at_level(logging.WARNING):
+        warnings.simplefilter("error")
+        plots.use_course_style()
+        matplotlib.rcParams.update({"figure.dpi": 40, "figure.constrained_layout.use": False})  # quicker
+        yield
+        for number in plt.get_fignums():
+            if (figure := plt.figure(number)).stale:
+                figure.canvas.draw()
+    assert caplog.messages == []
+    plt.close("all")

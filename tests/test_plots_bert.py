@@ -1,9 +1,5 @@
 """The pictures of the lesson on BERT, by what is on their axes; labels that do not overlap."""
 
-import logging
-import warnings
-
-import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -15,23 +11,10 @@ from scipy.stats import binom
 
 from tlcourse import plots
 
+pytestmark = pytest.mark.usefixtures("drawn")
+
 DOG = ["[CLS]", "my", "dog", "is", "cute", "[SEP]", "he", "likes", "play", "##ing", "[SEP]"]
 THAI = ["[CLS]", "ฉัน", "ชอบ", "ข้าวเหนียว", "##มะม่วง", "[SEP]"]
-
-
-@pytest.fixture(autouse=True)
-def styled(caplog):
-    """The course's style; a warning of a missing glyph, a font or limits that cannot be kept is a failure."""
-    with mpl.rc_context(), warnings.catch_warnings(), caplog.at_level(logging.WARNING):
-        warnings.simplefilter("error")
-        plots.use_course_style()
-        mpl.rcParams.update({"figure.dpi": 40, "figure.constrained_layout.use": False})  # quicker
-        yield
-        for number in plt.get_fignums():
-            if (figure := plt.figure(number)).stale:
-                figure.canvas.draw()
-    assert caplog.messages == []
-    plt.close("all")
 
 
 def texts(ax) -> list[str]:

@@ -1,9 +1,5 @@
 """The pictures of the lesson on ELMo, by what is on their axes; labels that do not overlap."""
 
-import logging
-import warnings
-
-import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -14,23 +10,10 @@ from matplotlib import colors, patches
 
 from tlcourse import plots
 
+pytestmark = pytest.mark.usefixtures("drawn")
+
 LAYERS = ["0 ตัวอักษร", "1", "2"]
 THAI = ["แมว", "นั่ง", "บน", "เสื่อ"]
-
-
-@pytest.fixture(autouse=True)
-def styled(caplog):
-    """The course's style; a warning of a missing glyph, a font or limits that cannot be kept is a failure."""
-    with mpl.rc_context(), warnings.catch_warnings(), caplog.at_level(logging.WARNING):
-        warnings.simplefilter("error")
-        plots.use_course_style()
-        mpl.rcParams.update({"figure.dpi": 40, "figure.constrained_layout.use": False})  # quicker
-        yield
-        for number in plt.get_fignums():
-            if (figure := plt.figure(number)).stale:
-                figure.canvas.draw()
-    assert caplog.messages == []
-    plt.close("all")
 
 
 def texts(ax) -> list[str]:

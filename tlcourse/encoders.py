@@ -441,7 +441,7 @@ def _quiet() -> Iterator[None]:
 
 
 @contextmanager
-def evaluated(model: PreTrainedModel) -> Iterator[None]:
+def evaluated(model: nn.Module) -> Iterator[None]:
     """Without dropout and gradients; afterwards in the mode it was in."""
     training = model.training
     model.eval()

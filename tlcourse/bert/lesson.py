@@ -19,9 +19,10 @@ from tlcourse.bert.masking import Masking
 from tlcourse.bert.pairs import Documents, split_sentences
 from tlcourse.bert.pretrain import BertRecipe, TrainedBert, load_bert, pretrain_bert
 from tlcourse.bert.wordpiece import load_tokeniser, save_tokeniser, train_wordpiece
-from tlcourse.data.general import fingerprint, texts_at_hand, thai_texts
+from tlcourse.data.general import at_hand, fingerprint, texts_at_hand, thai_texts
 from tlcourse.data.splits import labelled_subset
-from tlcourse.encoders import Checkpoint, load_encoder
+from tlcourse.encoders import load_encoder
+from tlcourse.training.pretraining import LOSSES
 
 HELD_OUT = 50  # one document in so many is not trained on
 
@@ -181,7 +182,7 @@ def bert(sizes: Sizes, of: Text, *, progress: bool = True) -> tuple[TrainedBert,
 
 def _pretrained(of: Text, recipe: BertRecipe, *, every: int | None = None, progress: bool) -> tuple[TrainedBert, Path]:
     folder = data.cache_folder() / "bert" / fingerprint(asdict(recipe), of.documents.digest, of.held_out.digest)
-    if (folder / "losses.csv").exists():
+    if (folder / LOSSES).exists():
         return load_bert(folder), folder
     trained = pretrain_bert(
         of.documents, of.tokeniser, recipe, folder, valid=of.held_out, every=every, progress=progress
@@ -209,18 +210,13 @@ def accuracy_by_kind(trained: TrainedBert, documents: Documents) -> pd.Series:
     return pd.Series(named, name="accuracy")
 
 
-def encoder(folder: str | Path, *, fresh: bool = False, seed: int = 0) -> Checkpoint:
-    """An encoder by folder or name; `fresh`: the same one as it was before it was pretrained."""
-    return load_encoder(folder, fresh=fresh, seed=seed)
-
-
 # ----------------------------------------------------------------------------------------------- topic or coherence?
 KINDS = ("another document", "the same document", "swapped")
 LONGEST_SENTENCE = 80  # characters: of a longer first one the end, of a longer second one the beginning
 
 
-def kinds_of_pairs(texts: Sequence[str], *, n: int, seed: int = 0) -> pd.DataFrame:
-    """Pairs of sentences, n of each kind that follow each other and n that do not.
+def kinds_of_pairs(texts: Sequence[str], *, n: int, kinds: Sequence[str] = KINDS, seed: int = 0) -> pd.DataFrame:
+    """Pairs of sentences, of each of some kinds n that follow each other and n that do not.
 
     What does not follow is a sentence of another document, as in the paper; one from elsewhere in the same document;
     or the sentence before, the two swapped (ALBERT's question, Lan et al. 2020).
@@ -236,7 +232,7 @@ def kinds_of_pairs(texts: Sequence[str], *, n: int, seed: int = 0) -> pd.DataFra
         raise ValueError(f"{len(documents)} texts have four sentences; two are needed")
     rng = np.random.default_rng(seed)
     rows = []
-    for kind, _ in product(KINDS, range(n)):
+    for kind, _ in product(kinds, range(n)):
         d, other = rng.choice(len(documents), 2, replace=False)
         own = documents[d]
         for follows in (True, False):
@@ -287,9 +283,9 @@ def compare_variants(
     train, valid = tagged(sizes)
     rows = []
     for (name, seed), (_, folder) in models.items():
-        encoders = {name: encoder(folder)}
+        encoders = {name: load_encoder(folder)}
         if name == PAPER:
-            encoders["not pretrained"] = encoder(folder, fresh=True, seed=seed)
+            encoders["not pretrained"] = load_encoder(folder, fresh=True, seed=seed)
         for variant, one in encoders.items():
             model = finetune_tags(
                 one, train, recipe=FineTuning(frozen=True, seed=seed), label="tags", progress=progress
@@ -314,17 +310,14 @@ def label_curves(sizes: Sizes, own: str | Path, *, progress: bool = False) -> pd
     """
     rows = []
     for name, task in sizes.tasks.items():
-        try:
-            loaded = data.load(name)
-        except data.DownloadError as error:
-            print(f"Going on without {name}. {error}")
+        if not (loaded := at_hand(name)):
             continue
         test = loaded.test.sample(min(sizes.held_out, len(loaded.test)), random_state=0)
         for (labels, epochs), (method, recipe), seed in product(
             task.epochs.items(), TREATMENTS.items(), range(sizes.seeds)
         ):
             train = labelled_subset(loaded.train, by=task.label, n=labels or len(loaded.train), seed=seed)
-            one = encoder(own if task.encoder == "bert" else task.encoder, fresh=method == "fresh", seed=seed)
+            one = load_encoder(own if task.encoder == "bert" else task.encoder, fresh=method == "fresh", seed=seed)
             recipe = replace(recipe, summary="mean", seed=seed)
             if not recipe.frozen:
                 recipe = replace(recipe, epochs=epochs, lr=recipe.lr or task.lr)
@@ -348,13 +341,10 @@ def shape_data(sizes: Sizes, of: Text) -> dict[str, tuple[pd.DataFrame, pd.DataF
     found = {}
     for shape, (name, _, rows, _) in sizes.shapes.items():
         if name == "next sentences":
-            pairs = (kinds_of_pairs(of.texts["th"], n=rows, seed=seed) for seed in (0, 1))
-            found[shape] = tuple(some[some.kind == KINDS[0]].drop(columns="kind") for some in pairs)
+            pairs = (kinds_of_pairs(of.texts["th"], n=rows, kinds=KINDS[:1], seed=seed) for seed in (0, 1))
+            found[shape] = tuple(some.drop(columns="kind") for some in pairs)
             continue
-        try:
-            loaded = data.load(name)
-        except data.DownloadError as error:
-            print(f"Going on without {name}. {error}")
+        if not (loaded := at_hand(name)):
             continue
         train = loaded.train.sample(min(rows, len(loaded.train)), random_state=0)
         parts = train, loaded.valid.head(sizes.held_out)
@@ -384,7 +374,7 @@ def four_shapes(
     rows = []
     for (shape, (train, valid)), weights in product(parts.items(), ("fresh", "pretrained")):
         name, label, _, epochs = sizes.shapes[shape]
-        one = encoder(folder, fresh=weights == "fresh")
+        one = load_encoder(folder, fresh=weights == "fresh")
         more = {} if label is None else {"label": label}
         recipe = FineTuning(epochs=epochs, lr=5e-4)
         model = FINETUNE[shape](one, train, recipe=recipe, progress=progress, **more)

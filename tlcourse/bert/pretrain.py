@@ -31,6 +31,7 @@ from tlcourse.bert.masking import KEPT, Masked, Masking, Pieces, mask_tokens
 from tlcourse.bert.model import Batch, PretrainingModel, bert_config
 from tlcourse.bert.pairs import Documents, Pairs, sentence_pairs
 from tlcourse.bert.wordpiece import load_tokeniser
+from tlcourse.encoders import evaluated
 from tlcourse.training import pretraining
 from tlcourse.training.devices import join_processes
 from tlcourse.training.pretraining import LOSSES, Passes, describe, train
@@ -251,7 +252,6 @@ def build_model(recipe: BertRecipe, vocab_size: int) -> PretrainingModel:
     return PretrainingModel(config, causal=recipe.causal)
 
 
-@torch.no_grad()
 def measure(model: PretrainingModel, batches: PairBatches) -> dict[str, float]:
     """Both tasks on one pass, without dropout: the same pairs and masks whenever it is asked.
 
@@ -259,20 +259,18 @@ def measure(model: PretrainingModel, batches: PairBatches) -> dict[str, float]:
         ``mlm_loss`` (nats a piece) and ``mlm_accuracy`` over all masked pieces; with sentence pairs ``nsp_loss`` and
         ``nsp_accuracy`` over all rows.
     """
-    training = model.training
-    model.eval()
     sums, counts = torch.zeros(4, dtype=torch.float64), np.zeros(2)
-    for step in range(batches.per_epoch):
-        batch = batches.batch(step)
-        tasks = zip(model(batch), (batch.targets, batch.labels), strict=True)
-        for task, (logits, targets) in enumerate(tasks):
-            if targets is None:
-                continue
-            logits = logits.float().cpu()
-            sums[2 * task] += F.cross_entropy(logits, targets, reduction="sum")
-            sums[2 * task + 1] += (logits.argmax(1) == targets).sum()
-            counts[task] += len(targets)
-    model.train(training)
+    with evaluated(model):
+        for step in range(batches.per_epoch):
+            batch = batches.batch(step)
+            tasks = zip(model(batch), (batch.targets, batch.labels), strict=True)
+            for task, (logits, targets) in enumerate(tasks):
+                if targets is None:
+                    continue
+                logits = logits.float().cpu()
+                sums[2 * task] += F.cross_entropy(logits, targets, reduction="sum")
+                sums[2 * task + 1] += (logits.argmax(1) == targets).sum()
+                counts[task] += len(targets)
     names = ("mlm_loss", "mlm_accuracy", "nsp_loss", "nsp_accuracy")
     return {name: float(sums[i] / counts[i // 2]) for i, name in enumerate(names) if counts[i // 2]}
 

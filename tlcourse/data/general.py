@@ -29,18 +29,21 @@ def wikipedia_texts() -> list[str]:
     return list(dict.fromkeys(texts))
 
 
+def at_hand(name: str) -> data.Dataset | None:
+    """A data set, or nothing where it cannot be downloaded; then the reason is printed."""
+    try:
+        return data.load(name)
+    except data.DownloadError as error:
+        print(f"Going on without {name}. {error}")
+        return None
+
+
 def texts_at_hand(names: Iterable[str], *, characters: int) -> dict[str, list[str]]:
     """The training texts of those data sets that can be had, up to so many characters of each, by the set's name.
 
     A set that cannot be downloaded is left out, and the reason printed.
     """
-    texts = {}
-    for name in names:
-        try:
-            texts[name] = up_to(data.load(name).texts(), characters)
-        except data.DownloadError as error:
-            print(f"Going on without {name}. {error}")
-    return texts
+    return {name: up_to(found.texts(), characters) for name in names if (found := at_hand(name))}
 
 
 def thai_texts(names: Iterable[str], *, characters: int) -> dict[str, list[str]]:

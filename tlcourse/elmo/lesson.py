@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from tlcourse import data
-from tlcourse.data.general import fingerprint, lines_of_words, texts_at_hand, thai_texts
+from tlcourse.data.general import at_hand, fingerprint, lines_of_words, texts_at_hand, thai_texts
 from tlcourse.elmo.allennlp import Embedder
 from tlcourse.elmo.downstream import Packed, Recipe, compare_layers, pack, static_features
 from tlcourse.elmo.model import ELMoConfig
@@ -147,11 +147,9 @@ def tasks(sizes: Sizes) -> dict[str, Task]:
     """The tasks of the lesson whose data can be had; of each the first sentences."""
     found = {}
     for name, (source, column) in {**sizes.tagged, **sizes.labelled}.items():
-        try:
-            frames = [frame.head(n) for frame, n in _parts(source, sizes)]
-        except data.DownloadError as error:
-            print(f"Going on without {source}. {error}")
+        if not (loaded := at_hand(source)):
             continue
+        frames = [loaded.train.sample(frac=1, random_state=0).head(sizes.train), loaded.valid.head(sizes.valid)]
         if name in sizes.tagged:
             pairs = [_without_blanks(frame.words, frame[column]) for frame in frames]
             words, targets = zip(*pairs, strict=True)
@@ -162,12 +160,6 @@ def tasks(sizes: Sizes) -> dict[str, Task]:
             score = "accuracy"
         found[name] = Task(source, words, targets, score)
     return found
-
-
-def _parts(source: str, sizes: Sizes) -> list[tuple[pd.DataFrame, int]]:
-    """Rows to train on, shuffled, and to validate on, each with how many to take."""
-    loaded = data.load(source)
-    return [(loaded.train.sample(frac=1, random_state=0), sizes.train), (loaded.valid, sizes.valid)]
 
 
 def _without_blanks(words: Sequence[Sequence[str]], tags: Sequence[Sequence[str]]) -> tuple[list, list]:

@@ -38,7 +38,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from tlcourse import profile
 from tlcourse.data.frames import classes_of, label_column, labels_of, numbered
-from tlcourse.encoders import Checkpoint, positions
+from tlcourse.encoders import Checkpoint, evaluated, positions
 from tlcourse.gpt.bpe import DELIMITER, EXTRACT, START
 from tlcourse.gpt.inputs import Example, Marks, Shape, check_room, encode, transform, transformation
 from tlcourse.text import SortedBatches, thai_pieces
@@ -447,7 +447,6 @@ def add_marks(gpt: LanguageModel) -> Checkpoint:
     return Checkpoint(model, tokeniser, getattr(gpt, "name", "GPT"))
 
 
-@torch.no_grad()
 def lm_loss(gpt: LanguageModel, texts: Sequence[str]) -> float:
     """What a language model loses on texts, in nats a token; the perplexity is ``exp`` of it.
 
@@ -468,12 +467,10 @@ def lm_loss(gpt: LanguageModel, texts: Sequence[str]) -> float:
         rows += [[ids[start : start + size]] for start in range(0, len(ids) - 1, size - 1)]
     if not rows:
         raise ValueError("the texts have no token that another comes before")
-    was_training = gpt.model.training
-    gpt.model.eval()
     total, count = 0.0, 0
-    for x, _ in ExampleBatches(rows, batch_size=64, max_tokens=8_192):
-        ids = x[:, 0].to(gpt.model.device)
-        loss, n = real_token_loss(gpt.model, states(gpt.model, ids), ids)
-        total, count = total + loss.item() * n, count + n
-    gpt.model.train(was_training)
+    with evaluated(gpt.model):
+        for x, _ in ExampleBatches(rows, batch_size=64, max_tokens=8_192):
+            ids = x[:, 0].to(gpt.model.device)
+            loss, n = real_token_loss(gpt.model, states(gpt.model, ids), ids)
+            total, count = total + loss.item() * n, count + n
     return total / count

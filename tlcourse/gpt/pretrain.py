@@ -29,6 +29,7 @@ from torch import Tensor
 from transformers import GPT2LMHeadModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from tlcourse import profile
+from tlcourse.encoders import evaluated
 from tlcourse.gpt.bpe import load_tokeniser, save_tokeniser
 from tlcourse.gpt.model import gpt_config, make_sparing, next_token_loss
 from tlcourse.text.shards import CorpusError, read_header, smallest_dtype
@@ -345,7 +346,6 @@ def build_model(recipe: GPTRecipe, tokeniser: PreTrainedTokenizerBase) -> GPT2LM
     return GPT2LMHeadModel(config)
 
 
-@torch.no_grad()
 def measure(
     model: GPT2LMHeadModel, documents: TokenDocuments, *, length: int, batch_size: int = 32
 ) -> dict[str, float]:
@@ -360,19 +360,17 @@ def measure(
     Returns:
         ``loss``, in nats a token, and ``perplexity``.
     """
-    training = model.training
-    model.eval()
     stream, tokens = documents.stream(np.arange(documents.documents)), len(documents)
     starts = np.arange(0, tokens, length)
     whole, rest = starts[: tokens // length], starts[tokens // length :]  # the last row may be shorter
     batches = [(whole[i : i + batch_size], length) for i in range(0, len(whole), batch_size)]
     batches += [(rest, tokens % length)] if len(rest) else []
     total = 0.0
-    for firsts, predicted in batches:
-        ids = stream[firsts[:, None] + np.arange(predicted + 1)]
-        loss = next_token_loss(model, torch.from_numpy(ids.astype(np.int64)).to(model.device))
-        total += loss.item() * len(firsts) * predicted
-    model.train(training)
+    with evaluated(model):
+        for firsts, predicted in batches:
+            ids = stream[firsts[:, None] + np.arange(predicted + 1)]
+            loss = next_token_loss(model, torch.from_numpy(ids.astype(np.int64)).to(model.device))
+            total += loss.item() * len(firsts) * predicted
     return {"loss": total / tokens, "perplexity": math.exp(total / tokens)}
 
 
