@@ -19,7 +19,10 @@ from pathlib import Path
 from typing import TextIO
 
 import nbformat
+import zmq
 from ipykernel.kernelspec import get_kernel_dict
+from jupyter_client.asynchronous import AsyncKernelClient
+from jupyter_client.channels import AsyncZMQSocketChannel
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
@@ -134,8 +137,29 @@ def title(notebook: NotebookNode) -> str:
     return "Untitled"
 
 
+class ShellChannel(AsyncZMQSocketChannel):
+    """The channel of requests and replies; a reply that comes while something is sent is not missed.
+
+    A socket tells only once that something has come (ZMQ_FD in libzmq's manual), and sending swallows that, because
+    Jupyter sends past pyzmq's asynchronous layer. The client sends while it waits for the reply wherever a cell has an
+    output widget; now and then it would wait for ever.
+    """
+
+    def send(self, msg: dict) -> None:
+        super().send(msg)
+        self.socket.get(zmq.EVENTS)  # whoever waits for what has come meanwhile is woken
+
+
+class KernelClient(AsyncKernelClient):
+    """Talks to a kernel through a `ShellChannel`."""
+
+    shell_channel_class = ShellChannel
+
+
 class ThisPython(AsyncKernelManager):
     """Starts kernels with the interpreter and packages of the running process."""
+
+    client_factory = KernelClient
 
     @property
     def kernel_spec(self) -> KernelSpec:
