@@ -19,7 +19,7 @@ from tlcourse.bert.masking import Masking
 from tlcourse.bert.pairs import Documents, split_sentences
 from tlcourse.bert.pretrain import BertRecipe, TrainedBert, load_bert, pretrain_bert
 from tlcourse.bert.wordpiece import load_tokeniser, save_tokeniser, train_wordpiece
-from tlcourse.data.general import at_hand, fingerprint, texts_at_hand, thai_texts
+from tlcourse.data.general import at_hand, fingerprint, thai_and_english
 from tlcourse.data.splits import labelled_subset
 from tlcourse.encoders import load_encoder
 from tlcourse.training.pretraining import LOSSES
@@ -159,9 +159,7 @@ class Text:
 
 def text(sizes: Sizes) -> Text:
     """The text at hand, a vocabulary trained on it, and its pieces; what takes time is kept in the cache."""
-    thai = [one for some in thai_texts(sizes.thai, characters=sizes.characters).values() for one in some]
-    english = [one for some in texts_at_hand(sizes.english, characters=sizes.characters).values() for one in some]
-    texts = {"th": thai, "en": english}
+    texts = thai_and_english(sizes.thai, sizes.english, characters=sizes.characters)
     folder = data.cache_folder() / "bert" / fingerprint("text", sizes.vocab_size, texts)
     if not (folder / "held_out" / "documents.json").exists():
         read = [one for some in texts.values() for number, one in enumerate(some) if number % HELD_OUT]

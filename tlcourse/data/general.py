@@ -52,6 +52,15 @@ def thai_texts(names: Iterable[str], *, characters: int) -> dict[str, list[str]]
     return texts | texts_at_hand(names, characters=characters)
 
 
+def thai_and_english(thai: Iterable[str], english: Iterable[str], *, characters: int) -> dict[str, list[str]]:
+    """Texts of both languages, "th" and "en", up to so many characters of each source."""
+    sources = thai_texts(thai, characters=characters), texts_at_hand(english, characters=characters)
+    return {
+        language: [text for texts in some.values() for text in texts]
+        for language, some in zip(("th", "en"), sources, strict=True)
+    }
+
+
 def up_to(texts: Sequence[str], characters: int) -> list[str]:
     """The first texts, as many as begin within so many characters."""
     ends = np.cumsum([len(text) for text in texts])
