@@ -18,7 +18,10 @@ import pandas as pd
 from matplotlib import font_manager, patches, patheffects
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from scipy.optimize import isotonic_regression
 from scipy.special import betaincinv
+
+from tlcourse.data.frames import need
 
 # Okabe and Ito's colours: they stay apart for colour-blind readers and on a weak projector
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
@@ -354,16 +357,21 @@ def language_model_curves(frame: pd.DataFrame, *, against: str = "tokens", ax: A
         ax.plot(
             x, y, marker=marker, markersize=8, label=f"{method}: {short(y[-1])}"
         )  # beside the points they would overlap
-    wide = frame["perplexity"].max() > 4 * frame["perplexity"].min()  # else powers of ten would be too far apart
     ax.set(yscale="log", ylabel="validation perplexity")
-    ax.yaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5)) if wide else mpl.ticker.MaxNLocator(6))
-    ax.yaxis.set_minor_locator(mpl.ticker.NullLocator())
-    ax.yaxis.set_major_formatter(mpl.ticker.StrMethodFormatter("{x:,.0f}"))
+    _perplexities(ax.yaxis, frame["perplexity"])
     ax.xaxis.set_major_formatter(mpl.ticker.EngFormatter(sep=" "))
     ax.set(xlabel={"tokens": "tokens read"}.get(against, f"{'minutes' if minutes else 'seconds'} of training"))
     ax.set_xlim(0, None)
     ax.legend(frameon=False)
     return ax
+
+
+def _perplexities(axis: mpl.axis.Axis, values: np.ndarray | pd.Series) -> None:
+    """Ticks of a logarithmic axis for these perplexities."""
+    wide = np.max(values) > 4 * np.min(values)  # else powers of ten would be too far apart
+    axis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5)) if wide else mpl.ticker.MaxNLocator(6))
+    axis.set_minor_locator(mpl.ticker.NullLocator())
+    axis.set_major_formatter(mpl.ticker.FuncFormatter(lambda value, _: short(value)))
 
 
 def short(value: float) -> str:
@@ -838,9 +846,9 @@ def sense_curve(frame: pd.DataFrame, *, score: str, chance: float | None = None,
 
 
 def _spread(values: np.ndarray, *, gap: float) -> np.ndarray:
-    """Rising values moved until neighbours are a gap apart; their mean stays."""
-    spread = np.maximum.accumulate(values - gap * np.arange(len(values))) + gap * np.arange(len(values))
-    return spread - (spread - values).mean()
+    """Rising values moved until neighbours are a gap apart, and no further; their mean stays."""
+    steps = gap * np.arange(len(values))
+    return isotonic_regression(values - steps).x + steps
 
 
 def sense_map(
@@ -1819,4 +1827,390 @@ def pretraining_curves(
     if is_share:
         ax.yaxis.set_major_formatter(mpl.ticker.PercentFormatter(1))
     ax.legend(frameon=False, fontsize=15)
+    return ax
+
+
+# -------------------------------------------------------------------------------------------------------------- GPT
+def lambda_curves(runs: pd.DataFrame, *, score: str = "accuracy", ax: Axes | None = None) -> Axes:
+    """A score against λ, the weight of the language model's loss in fine-tuning: a line a number of labels.
+
+    Every seed is a small dot, the mean a large one, and the bar one standard deviation over the seeds. Dashed is the
+    same model without pretraining. λ stands at its root, so that small ones have room; the paper's is 0.5.
+
+    Args:
+        runs: those of one task, one row a run, with the columns ``task``, ``labels`` (how many), ``weights``
+            ("fresh" for those that are not pretrained), ``lam``, ``seed`` and ``score``.
+        score: the column of the vertical axis; a loss, such as ``general_loss`` or ``task_loss`` in nats a token, is
+            drawn as a perplexity, its deviation taken before.
+
+    Raises:
+        ValueError: a column is missing or has no value, there are several tasks or pretrained models, or λ is
+            negative.
+    """
+    runs = _measured(runs, ["task", "labels", "weights", "lam", score])
+    pretrained = runs.loc[runs["weights"] != "fresh", "weights"]
+    for what, values in (("task", runs["task"]), ("kind of pretrained weights", pretrained)):
+        if len(several := values.unique()) > 1:
+            raise ValueError(f"draw the runs of one {what} at a time, not of {', '.join(map(str, several))}")
+    if (runs["lam"] < 0).any():
+        raise ValueError(f"λ is 0 or more, not {runs['lam'].min():g}")
+    ax = ax if ax is not None else plt.subplots(figsize=(11, 5.5))[1]
+    is_loss = score.endswith("_loss")
+    if is_loss:
+        text = {"general": "general text", "task": "the task's text"}.get(kind := score.removesuffix("_loss"), kind)
+        ax.set_yscale("log")
+        ax.set_ylabel(f"perplexity of {text}", fontsize=16)
+    else:
+        ax.set_ylabel(score.replace("_", " "), fontsize=16)
+    sizes = sorted(runs["labels"].unique())
+    lines = runs.assign(at=runs["lam"] ** 0.5, fresh=runs["weights"] == "fresh").groupby(["labels", "fresh"])
+    places = np.unique([*runs["lam"], 0.5]) ** 0.5
+    shifts = _shifts(places, len(lines))
+    ends = []
+    for ((labels, fresh), of_line), shift in zip(lines, shifts, strict=True):
+        i = sizes.index(labels)
+        style = {"color": CYCLE[i % len(CYCLE)], "marker": MARKERS[i % len(MARKERS)]}
+        if fresh:
+            style |= {"linestyle": "--", "markerfacecolor": "white"}
+        x, y = _by_seed(ax, of_line["at"] + shift, of_line[score], value=np.exp if is_loss else np.asarray, **style)
+        if fresh and of_line["lam"].nunique() == 1:
+            ax.axhline(y, color=style["color"], linestyle="--", linewidth=2, zorder=0.9)
+            x = places.max()
+        ends.append((f"{_counted(labels, 'labels')}{', fresh' if fresh else ''}", x, y, style["color"]))
+    ax.axvline(0.5**0.5, color=GREY, linestyle=":", linewidth=2, zorder=0.9)
+    names = {lam: f"{lam:g}" for lam in runs["lam"]} | {0.5: "0.5\nthe paper"}
+    ax.set_xticks(np.sqrt(list(names)), names.values(), fontsize=15)
+    ax.set_xlabel("λ, the weight of the language model's loss", fontsize=16)
+    if is_loss:
+        _perplexities(ax.yaxis, np.exp(runs[score]))
+    else:
+        ax.yaxis.set_major_formatter(mpl.ticker.PercentFormatter(1))
+    _name_ends(ax, ends)
+    return ax
+
+
+def _measured(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """The rows that have a value in the last of the columns, all of which there have to be."""
+    for column in columns:
+        need(frame, column)
+    measured = frame.dropna(subset=columns[-1])
+    if measured.empty:
+        raise ValueError(f"the column {columns[-1]!r} holds no value")
+    return measured
+
+
+def _shifts(places: np.ndarray, lines: int) -> np.ndarray:
+    """Small steps to the left and the right, a line each, so that their error bars do not lie on each other."""
+    return (np.arange(lines) - (lines - 1) / 2) * 0.09 * np.diff(np.unique(places)).min(initial=1)
+
+
+def _by_seed(ax: Axes, x: pd.Series, y: pd.Series, *, value: Callable = np.asarray, **style) -> tuple[float, float]:
+    """Each run a dot, their means a line, the standard deviations its error bars; returns where the line ends.
+
+    Args:
+        value: what is drawn of a ``y``, of its mean and of the ends of its error bar.
+    """
+    by_place = y.groupby(x).agg(["mean", "std"]).fillna(0)
+    low, mean, high = (value((by_place["mean"] + k * by_place["std"]).to_numpy()) for k in (-1, 0, 1))
+    ax.errorbar(by_place.index, mean, [mean - low, high - mean], markersize=11, capsize=6, elinewidth=2, **style)
+    ax.plot(x, value(y), "o", color="black", markersize=4, alpha=0.6, zorder=3)
+    return by_place.index[-1], mean[-1]
+
+
+def _counted(number: float | str, things: str) -> str:
+    """1 layer, 1,000 labels; of what is no number only its name."""
+    if isinstance(number, str):
+        return number
+    return f"{number:,} {things.removesuffix('s') if number == 1 else things}".replace("_", " ")
+
+
+def _name_ends(ax: Axes, ends: Sequence[tuple[str, float, float, str]]) -> None:
+    """Write names beside the axes, each at the height at which its line ends, moved apart where they would overlap.
+
+    Args:
+        ends: of each line its name, the x and y of its end, and its colour.
+    """
+    ax.set(xlim=ax.get_xlim(), ylim=ax.get_ylim())
+    ends = sorted(ends, key=lambda end: end[2])
+    points = [(x, y) for _, x, y, _ in ends]
+    at = ax.transAxes.inverted().transform(ax.transData.transform(points))[:, 1]
+    gap = 24 / (72 * ax.get_window_extent().height / ax.figure.dpi)  # 24 points for letters of 15
+    heights = _spread(at, gap=gap)
+    heights -= max(heights[-1] - 1, 0)
+    for (name, _, _, colour), point, height in zip(ends, points, heights, strict=True):
+        line = {"arrowstyle": "-", "color": colour, "linewidth": 1, "relpos": (0, 0.5)}
+        style = {"color": colour, "fontsize": 15, "va": "center", "parse_math": False, "arrowprops": line}
+        ax.annotate(drawable(name), point, xytext=(1.03, height), textcoords="axes fraction", **style)
+
+
+def forgetting(before: float, runs: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+    """What fine-tuning on a task does to the perplexity of general text: arrows from before to after, logarithmic.
+
+    Two arrows a task: red without the language model's loss, blue with λ = 0.5. Dots are the seeds, an arrow ends at
+    their geometric mean, and beside it is how many times the perplexity has become.
+
+    Args:
+        before: the perplexity of general text before fine-tuning.
+        runs: one row a run, with the columns ``task``, ``labels``, ``weights``, ``lam`` and ``general_loss`` (nats a
+            token); those of other λ and of weights that are "fresh" are left out.
+
+    Raises:
+        ValueError: a column is missing, no run is left, or ``before`` is less than 1.
+    """
+    if not before >= 1:
+        raise ValueError(f"a perplexity is at least 1, not {before}")
+    runs = _measured(runs, ["task", "labels", "weights", "lam", "general_loss"])
+    colours = {0.0: RED, 0.5: BLUE}
+    runs = runs[runs["lam"].isin(list(colours)) & (runs["weights"] != "fresh")]
+    if runs.empty:
+        raise ValueError("no run of pretrained weights with λ = 0 or 0.5 has a general_loss")
+    by_task = runs.groupby(["task", "labels"], sort=False, observed=True)
+    rows = [(name, lam, some) for name, of_task in by_task for lam, some in (("", None), *of_task.groupby("lam"))]
+    if ax is None:
+        ax = plt.subplots(figsize=(12, 1.4 + 0.5 * len(rows)))[1]
+    names = []
+    for row, ((task, labels), lam, some) in enumerate(rows):
+        if some is None:
+            names.append((f"{task}, {_counted(labels, 'labels')}", "black"))
+            continue
+        names.append((f"λ = {lam:g}", colours[lam]))
+        losses = some["general_loss"]
+        after = np.exp(losses.mean())
+        head = {"marker": ">" if after > before else "<", "markersize": 17, "markevery": [1]}
+        ax.plot([before, after], [row, row], color=colours[lam], linewidth=6, solid_capstyle="butt", **head)
+        ax.plot(np.exp(losses), np.full(len(losses), row), "o", color="black", markersize=5, alpha=0.6, zorder=4)
+        beside = {"xytext": (15, 0), "textcoords": "offset points", "va": "center", "fontsize": 18}
+        beyond = max(before, np.exp(losses.max()))
+        ax.annotate(f"× {short(after / before)}", (beyond, row), color=colours[lam], **beside)
+    ax.axvline(before, color="black", linewidth=2, zorder=0.9)
+    beside = {"xytext": (8, 0), "textcoords": "offset points", "va": "center", "fontsize": 16}
+    ax.annotate(f"before: {short(before)}", (before, 0), **beside)
+    seen = np.array([before, *np.exp(runs["general_loss"])])
+    low, high = seen.min(), max(seen.max(), 2 * seen.min())
+    ax.set(xscale="log", xlim=(low * (low / high) ** 0.07, high * (high / low) ** 0.2), ylim=(len(rows) - 0.4, -0.6))
+    _perplexities(ax.xaxis, [low, high])
+    ax.set_xlabel("perplexity of general text", fontsize=16)
+    ax.set_yticks(range(len(rows)), [drawable(name) for name, _ in names], fontsize=16, parse_math=False)
+    for label, (_, colour) in zip(ax.get_yticklabels(), names, strict=True):
+        label.set_color(colour)
+    ax.tick_params(axis="y", length=0)
+    ax.grid(axis="y", visible=False)
+    return ax
+
+
+def shots_curve(runs: pd.DataFrame, *, chance: float, name: str = "layers", ax: Axes | None = None) -> Axes:
+    """How often a model is right that has examples in its prompt and learns nothing else: accuracy against shots.
+
+    Every seed is a small dot, the mean a large one, and the bar one standard deviation over the seeds. The shots
+    stand at the logarithm of one more than they are, so that none has a place.
+
+    Args:
+        runs: one row a run, with the columns ``shots``, ``name``, ``seed`` and ``accuracy`` (0 to 1).
+        chance: the accuracy of guessing, dashed.
+        name: the column that lines tell apart: numbers such as of ``layers``, or names.
+
+    Raises:
+        ValueError: a column is missing, no accuracy is there, shots are negative, or chance is no share.
+    """
+    if not 0 <= chance <= 1:
+        raise ValueError(f"chance is a share from 0 to 1, not {chance}")
+    runs = _measured(runs, ["shots", name, "accuracy"])
+    if (runs["shots"] < 0).any():
+        raise ValueError(f"a prompt has 0 examples or more, not {runs['shots'].min()}")
+    ax = ax if ax is not None else plt.subplots(figsize=(11, 5.5))[1]
+    runs = runs.assign(at=np.log2(1 + runs["shots"]))
+    lines = runs.groupby(name, sort=not isinstance(runs[name].iloc[0], str), observed=True)
+    ends = []
+    for i, ((which, of_line), shift) in enumerate(zip(lines, _shifts(runs["at"], len(lines)), strict=True)):
+        style = {"color": CYCLE[i % len(CYCLE)], "marker": MARKERS[i % len(MARKERS)]}
+        end = _by_seed(ax, of_line["at"] + shift, of_line["accuracy"], **style)
+        ends.append((_counted(which, name), *end, style["color"]))
+    ax.axhline(chance, color=GREY, linestyle="--", zorder=0.9)
+    ax.margins(y=0.1)
+    shots = np.unique(runs["shots"])
+    ax.set_xticks(np.log2(1 + shots), [f"{number:,}" for number in shots], fontsize=15)
+    ax.set_xlabel("examples in the prompt", fontsize=16)
+    ax.set_ylabel("accuracy", fontsize=16)
+    ax.yaxis.set_major_formatter(mpl.ticker.PercentFormatter(1))
+    _name_ends(ax, [*ends, (f"chance: {chance:.1%}", ax.get_xlim()[1], chance, "#666666")])
+    return ax
+
+
+def who_sees_whom(tokens: Sequence[str], *, masked: Collection[int], ax: Axes | None = None) -> Axes:
+    """Which tokens each position reads, and which it has to guess: left to right, as GPT, and masked, as BERT.
+
+    A row is a position, the columns are what it reads. Red, beside the rows that have a loss, is what they guess: the
+    next token at every position but the last, or, where [MASK] stands, what was there.
+
+    Args:
+        tokens: T of a sentence, without special ones.
+        masked: the positions that [MASK] takes.
+
+    Raises:
+        ValueError: there are fewer than two tokens, no position is masked, or one that there is not.
+    """
+    n = len(tokens)
+    if n < 2:
+        raise ValueError(f"with {n} token there is nothing to read and nothing to guess: give at least 2")
+    if not masked or not set(masked) <= set(range(n)):
+        raise ValueError(f"masked holds at least one of the positions 0 to {n - 1}, not {sorted(masked)}")
+    hidden = np.isin(np.arange(n), list(masked))
+    read = ["[MASK]" if hide else token for token, hide in zip(tokens, hidden, strict=True)]
+    answers = {i: tokens[i] for i in np.flatnonzero(hidden)}
+    models = [  # title, what is read, who sees whom (T, T): 0 not, 1 the token, 2 [MASK] for it; what is guessed
+        (f"GPT, left to right: a loss at {n - 1} of {n}", tokens, np.tri(n), dict(enumerate(tokens[1:]))),
+        (f"BERT, masked: a loss at {len(answers)} of {n}", read, np.tile(1 + hidden, (n, 1)), answers),
+    ]
+    cell, size, gap = 0.52, 18, 0.8  # inches, points
+    words, heads = _widths([*tokens, "[MASK]"], size).max(), _widths(["reads →", "guesses"], size)
+    left, above, grid = max(words, heads[0]) + 0.15, words + 0.2, n * cell
+    right = max(words + 0.35, heads[1]) + 0.1
+    panel = max(left + grid + right, _widths([title for title, *_ in models], 20).max())
+    width, height = 2 * panel + gap, above + grid + 1.3
+    shrunk = min(1, 22 / width)
+    if ax is None:
+        ax = plt.subplots(figsize=(shrunk * width + 0.2, shrunk * height + 0.2))[1]
+    shrunk = min(1, *(ax.get_window_extent().size / ax.figure.dpi / (width, height)))
+    ax.set(xlim=(0, width), ylim=(-grid - 0.7, above + 0.6), aspect="equal")
+    ax.axis("off")
+    colours = {"#eeeeee": "does not see it", BLUE: "reads it", SKY: "reads [MASK] in its place"}
+    for x, (title, reads, sees, guessed) in zip((0, panel + gap), models, strict=True):
+        style = {"cmap": mpl.colors.ListedColormap(list(colours)), "vmin": 0, "vmax": 2}
+        edges = cell * np.arange(n + 1)
+        ax.pcolormesh(x + left + edges, -edges, sees, edgecolors="white", linewidth=3 * shrunk, **style)
+        ax.text(x, above + 0.35, title, fontsize=20 * shrunk, va="center")
+        style = {"fontsize": size * shrunk, "va": "center", "parse_math": False}
+        ax.text(x + left - 0.12, 0.2, "reads →", ha="right", color="#666666", **style)
+        ax.text(x + left + grid + 0.1, 0.2, "guesses", color="#666666", **style)
+        for i, token in enumerate(map(drawable, reads)):
+            middle = cell * (i + 0.5)
+            ax.text(x + left - 0.12, -middle, token, ha="right", **style)
+            ax.text(x + left + middle, 0.08, token, ha="center", rotation=90, **style | {"va": "bottom"})
+            if i in guessed:
+                ax.text(x + left + grid + 0.1, -middle, f"→ {drawable(guessed[i])}", color=RED, **style)
+    handles = [patches.Patch(color=colour, label=label) for colour, label in colours.items()]
+    ax.legend(handles=handles, frameon=False, fontsize=16 * shrunk, loc="lower left", ncols=3, borderaxespad=0)
+    return ax
+
+
+def input_transformations(*, ax: Axes | None = None) -> Axes:
+    """How GPT reads four kinds of task as rows of tokens, and what is put on top (Radford et al. 2018, figure 1).
+
+    A linear layer reads the state at <extract>, the only one that has seen the whole row. Similarity has no first
+    text: both orders are read, and the states added. Of the choices, each has a row and a score.
+    """
+    if ax is None:
+        ax = plt.subplots(figsize=(20, 10))[1]
+    ax.set(xlim=(-0.1, 26), ylim=(0.6, 13.1))
+    ax.axis("off")
+    rain = "It rained, so Nok opened"
+    same = "รถติดไหม", "การจราจรเป็นอย่างไร"
+    fitted = _transformed(ax, 11.6, "classification", [["กาแฟหอม พนักงานน่ารัก"]], ["positive"])
+    fitted += _transformed(ax, 9.2, "entailment", [["A dog runs in the park.", "An animal moves."]], ["follows"])
+    fitted += _transformed(ax, 6.8, "similarity: both orders, added", [same, same[::-1]], ["the same"], joined="+")
+    choices = [[rain, "her umbrella."], [rain, "the fridge."], [rain, "a piano."]]
+    title = "multiple choice: a row a choice"
+    fitted += _transformed(ax, 3.3, title, choices, ["94%", "4%", "2%"], joined="softmax")
+    ax.text(
+        25.9,
+        12.6,
+        "h: the state at <extract>, of the last layer",
+        ha="right",
+        va="center",
+        fontsize=19,
+        color="#00694c",
+    )
+    _fit(ax, fitted)
+    return ax
+
+
+def _transformed(
+    ax: Axes, y: float, title: str, rows: Sequence[Sequence[str]], answers: Sequence[str], *, joined: str = ""
+) -> list[tuple[mpl.text.Text, float]]:
+    """One kind of task, its first row at the height y; returns what is left to fit."""
+    ax.text(0, y + 0.95, title, va="center", fontsize=21)
+    fitted = []
+    first = rows[0][0]
+
+    def block(x: float, at: float, width: float, text: str, colour: str, height: float = 0.8) -> None:
+        fitted.append((_block(ax, (x, at), (width, height), text, colour), width - 0.2))
+
+    def arrow(start: tuple[float, float], end: tuple[float, float], colour: str = "#777777") -> None:
+        style = {"arrowstyle": "-|>", "mutation_scale": 18, "color": colour, "linewidth": 2, "zorder": 2}
+        ax.add_artist(patches.FancyArrowPatch(start, end, shrinkA=0, shrinkB=0, **style))
+
+    heights = y - 1.05 * np.arange(len(rows))
+    middle = heights.mean()
+    for at, texts in zip(heights, rows, strict=True):
+        block(0.8, at, 1.6, "<start>", _PALE[GREY])
+        colours = [_PALE[BLUE if text == first else ORANGE] for text in texts]
+        if len(texts) == 1:
+            block(7.55, at, 11.7, texts[0], colours[0])
+        else:
+            block(4.1, at, 4.8, texts[0], colours[0])
+            block(7.65, at, 2.1, "<delimiter>", _PALE[GREY])
+            block(11.1, at, 4.6, texts[1], colours[1])
+        block(14.4, at, 1.8, "<extract>", _PALE[GREEN])
+        arrow((15.3, at), (15.9, at))
+        block(17.1, at, 2.4, "transformer", "#333333")
+        arrow((18.3, at), (18.8, at))
+        block(19.15, at, 0.7, "h", GREEN)
+    if joined == "+":
+        for at in heights:
+            arrow((19.5, at), (20.1, middle + 0.25 * np.sign(at - middle)), GREEN)
+        ax.text(20.3, middle, "+", fontsize=26, color=GREEN, **_MIDDLE)
+        arrow((20.55, middle), (21.1, middle), GREEN)
+    heights = [middle] if joined == "+" else heights
+    for at, answer in zip(heights, answers, strict=True):
+        if joined != "+":
+            arrow((19.5, at), (21.1, at), GREEN)
+        block(21.8, at, 1.4, "linear", RED)
+        end = 22.5
+        if joined == "softmax":
+            arrow((22.5, at), (23.0, at), RED)
+            end = 23.8
+        arrow((end, at), (end + 0.5, at), RED)
+        fitted.append((ax.text(end + 0.6, at, drawable(answer), color=RED, fontsize=20, va="center"), 2.4))
+    if joined == "softmax":
+        _block(ax, (23.4, middle), (0.8, np.ptp(heights) + 0.8), "softmax", RED).set_rotation(90)
+    return fitted
+
+
+def growth(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+    """How many parameters models have, on a logarithmic axis: a dot a model with its value, a colour a family.
+
+    Args:
+        table: one row a model, in the order to be drawn, with the columns ``model``, ``family`` and ``parameters``;
+            the models of a family stand together.
+
+    Raises:
+        ValueError: a column is missing, or a model has no parameters.
+    """
+    for column in ("model", "family", "parameters"):
+        need(table, column)
+    if len(bad := table.loc[~(table["parameters"] > 0), "model"]):
+        raise ValueError(f"a model has more than 0 parameters; look at {', '.join(map(str, bad))}")
+    if ax is None:
+        ax = plt.subplots(figsize=(12, 1.2 + 0.48 * len(table)))[1]
+    models, counts = table["model"].astype(str).tolist(), table["parameters"].to_numpy()
+    for i, (family, rows) in enumerate(pd.Series(range(len(table))).groupby(table["family"].to_numpy(), sort=False)):
+        colour = CYCLE[i % len(CYCLE)]
+        ax.plot(counts[rows], rows, "o", color=colour, markersize=15)
+        beside = {"xycoords": ("axes fraction", "data"), "xytext": (10, 0), "textcoords": "offset points"}
+        ax.annotate(drawable(str(family)), (1, rows.mean()), va="center", fontsize=22, color=colour, **beside)
+        if i:
+            ax.axhline(rows.iloc[0] - 0.5, color=GREY, linewidth=1)
+    for row, count in enumerate(counts):
+        beside = {"xytext": (14, 0), "textcoords": "offset points", "va": "center", "fontsize": 17}
+        ax.annotate(engineering(count), (count, row), **beside)
+    low, high = counts.min(), max(counts.max(), 10 * counts.min())
+    ax.set(xscale="log", xlim=(low / 1.6, high * (high / low) ** 0.16), ylim=(len(models) - 0.5, -0.5))
+    ax.xaxis.set_major_locator(mpl.ticker.LogLocator())
+    ax.xaxis.set_major_formatter(
+        mpl.ticker.FuncFormatter(lambda count, _: f"{count / 1e9:g} B" if count >= 1e9 else f"{count / 1e6:g} M")
+    )
+    ax.xaxis.set_minor_locator(mpl.ticker.NullLocator())
+    ax.set_xlabel("parameters", fontsize=16)
+    ax.set_yticks(range(len(models)), map(drawable, models), fontsize=16, parse_math=False)
+    ax.grid(axis="y", visible=False)
     return ax
