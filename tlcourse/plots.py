@@ -1911,10 +1911,11 @@ def _by_seed(ax: Axes, x: pd.Series, y: pd.Series, *, value: Callable = np.asarr
         value: what is drawn of a ``y``, of its mean and of the ends of its error bar.
     """
     by_place = y.groupby(x).agg(["mean", "std"]).fillna(0)
-    low, mean, high = (value((by_place["mean"] + k * by_place["std"]).to_numpy()) for k in (-1, 0, 1))
-    ax.errorbar(by_place.index, mean, [mean - low, high - mean], markersize=11, capsize=6, elinewidth=2, **style)
+    places, middle, deviation = by_place.index.to_numpy(), by_place["mean"].to_numpy(), by_place["std"].to_numpy()
+    low, mean, high = (value(middle + k * deviation) for k in (-1, 0, 1))
+    ax.errorbar(places, mean, [mean - low, high - mean], markersize=11, capsize=6, elinewidth=2, **style)
     ax.plot(x, value(y), "o", color="black", markersize=4, alpha=0.6, zorder=3)
-    return by_place.index[-1], mean[-1]
+    return places[-1], mean[-1]
 
 
 def _counted(number: float | str, things: str) -> str:
