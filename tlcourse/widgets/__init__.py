@@ -15,6 +15,7 @@ from tlcourse.widgets.bert import (
 )
 from tlcourse.widgets.demo import Demo
 from tlcourse.widgets.elmo import layer_mixer, word_inventor
+from tlcourse.widgets.gpt import growth_demo, lambda_demo, prompt_demo, sampling_demo, transformations_demo
 from tlcourse.widgets.pretraining import connection_dropout, generator, nearest, next_word, segmentation
 from tlcourse.widgets.teaching import Question, exercise, hints, quiz
 from tlcourse.widgets.ulmfit import schedule_explorer, sentence_box, unfreezing_timeline
@@ -40,8 +41,10 @@ __all__ = [
     "connection_dropout",
     "exercise",
     "generator",
+    "growth_demo",
     "hints",
     "input_demo",
+    "lambda_demo",
     "layer_mixer",
     "masking_demo",
     "nearest",
@@ -50,12 +53,15 @@ __all__ = [
     "pairs_demo",
     "parameters_demo",
     "project",
+    "prompt_demo",
     "quiz",
+    "sampling_demo",
     "schedule_explorer",
     "segmentation",
     "sense_explorer",
     "sentence_box",
     "training_map",
+    "transformations_demo",
     "unfreezing_timeline",
     "window_explorer",
     "word_inventor",
