@@ -29,6 +29,7 @@ from tlcourse.transfer_curves import (
     TREATMENTS,
     WORDS,
     Experiment,
+    Head,
     Pieces,
     Recipe,
     Rows,
@@ -228,6 +229,15 @@ class TestEncoder:
         checkpoint = cut_encoder(folder)
         assert Pieces.of(checkpoint, ["river " * 99], 1000).lengths == [small.POSITIONS]
         assert Pieces.of(checkpoint, ["river " * 99], 9).lengths == [9]
+
+    def test_head_standardises(self):
+        states = np.random.default_rng(0).normal(3, [1, 5, 0.1], (50, 3)).astype(np.float32)
+        head = Head(states, 2)
+        assert not head(torch.from_numpy(states)).any()  # zero weights: nothing is known
+        torch.nn.init.ones_(head.linear.weight)
+        expected = ((states - states.mean(0)) / states.std(0)).sum(1)
+        np.testing.assert_allclose(head(torch.from_numpy(states))[:, 1].detach(), expected, atol=1e-3)
+        assert sum(p.numel() for p in head.parameters()) == 8  # mean and deviation do not learn
 
 
 class TestStepCurves:

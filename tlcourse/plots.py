@@ -2215,3 +2215,147 @@ def growth(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     ax.set_yticks(range(len(models)), map(drawable, models), fontsize=16, parse_math=False)
     ax.grid(axis="y", visible=False)
     return ax
+
+
+def learning_curves(
+    curves: pd.DataFrame,
+    summary: pd.DataFrame | None = None,
+    *,
+    between: tuple[str, str] | None = None,
+    start: float | None = None,
+    rise: float | None = None,
+    levels: Mapping[str, float] | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Scores over the steps of training, a colour a treatment: thin lines the seeds, thick ones their means.
+
+    With a summary the three benefits stand on it as arrows from one curve to another: higher start, higher slope,
+    higher asymptote (Torrey and Shavlik 2010, figure 2).
+
+    Args:
+        curves: ``treatment``, ``seed``, ``steps`` and ``score``, of :func:`tlcourse.transfer_curves.step_curves`.
+        summary: of the same curves, by :func:`tlcourse.transfer_curves.summarise`.
+        between: the treatment that has the benefits and the one without; the last and the first unless given.
+        start, rise: as given to ``summarise``: the step of the start, and the last one of the slopes' lines.
+        levels: scores without a curve, such as chance, by name: broken lines.
+
+    Raises:
+        ValueError: a column or a treatment is missing.
+    """
+    for column in ("treatment", "seed", "steps", "score"):
+        need(curves, column)
+    if ax is None:
+        ax = plt.subplots(figsize=(12, 6.5))[1]
+    colours = dict(zip(curves["treatment"].unique(), cycle([GREY, *CYCLE]), strict=False))
+    means = curves.groupby(["treatment", "steps"])["score"].mean()
+    ends = {}
+    for treatment, runs in curves.groupby("treatment", sort=False):
+        for _, run in runs.sort_values("steps").groupby("seed"):
+            ax.plot(run["steps"], run["score"], color=colours[treatment], linewidth=1, alpha=0.45)
+        mean = means[treatment]
+        ax.plot(mean.index, mean, color=colours[treatment], linewidth=5, marker="o", markersize=9)
+        ends[treatment] = mean.iloc[-1], colours[treatment]
+    for name, level in (levels or {}).items():
+        ax.axhline(level, color="black", linestyle=(0, (4, 3)), linewidth=1.5)
+        ends[name] = level, "black"
+    last = curves["steps"].max()
+    scores = [*curves["score"], *(levels or {}).values()]
+    bottom, top = min(scores) - 0.02, max(scores) + 0.04
+    ax.set(xlim=(-0.03 * last, 1.1 * last), ylim=(bottom, top))
+    names = sorted(ends, key=lambda name: ends[name][0])
+    places = _spread(np.array([ends[name][0] for name in names]), gap=0.07 * (top - bottom))
+    for name, place in zip(names, places, strict=True):
+        ax.annotate(
+            drawable(name), (1, place), (8, 0), xycoords=("axes fraction", "data"), textcoords="offset points",
+            color=ends[name][1], fontsize=18, va="center", parse_math=False,
+        )  # fmt: skip
+    if summary is not None:
+        high, low = between or (list(colours)[-1], next(iter(colours)))
+        start = curves["steps"].min() if start is None else start
+        rise = last / 4 if rise is None else rise
+        _three_benefits(ax, means, summary, (high, low), start=start, rise=rise)
+    ax.set_xlabel("training steps", fontsize=18)
+    ax.set_ylabel("score on texts held out", fontsize=18)
+    ax.tick_params(labelsize=16)
+    return ax
+
+
+def _three_benefits(
+    ax: Axes,
+    means: pd.Series,
+    summary: pd.DataFrame,
+    between: tuple[str, str],
+    *,
+    start: float,
+    rise: float,
+) -> None:
+    """Arrows between two curves at their starts and ends, and the lines of their slopes."""
+    benefit = ["start", "slope", "asymptote"]
+    for column in ("treatment", *benefit):
+        need(summary, column)
+    names = list(summary["treatment"].unique())
+    if missing := [name for name in between if name not in means or name not in names]:
+        raise ValueError(f"there is no curve of {missing[0]!r} among {', '.join(names)}")
+    found = summary.groupby("treatment")[benefit].mean()
+    high, low = between
+    last = means.index.get_level_values("steps").max()
+    for x, name in ((start, "start"), (1.05 * last, "asymptote")):
+        ends = (x, found.loc[low, name]), (x, found.loc[high, name])
+        arrow = {"arrowstyle": "-|>", "color": RED, "linewidth": 4, "mutation_scale": 26, "shrinkA": 0, "shrinkB": 0}
+        ax.annotate("", ends[1], ends[0], arrowprops=arrow, zorder=5)
+        _benefit(ax, (x, np.mean(ends, axis=0)[1]), f"{name}\n{ends[1][1] - ends[0][1]:+.3f}", left=name == "asymptote")
+    for treatment in between:
+        early = means[treatment][means[treatment].index <= rise]
+        x = np.array([0, rise])
+        slope = found.loc[treatment, "slope"] / 100
+        ax.plot(x, early.mean() + slope * (x - early.index.to_numpy().mean()), color=RED, linewidth=3, linestyle="--")
+    gain = found.loc[high, "slope"] - found.loc[low, "slope"]
+    middle = np.mean([means[name][means[name].index <= rise].iloc[-1] for name in between])
+    _benefit(ax, (rise, middle), f"slope\n{gain:+.2f} / 100 steps", left=False)
+
+
+def _benefit(ax: Axes, at: tuple[float, float], text: str, *, left: bool) -> None:
+    ax.annotate(
+        text, at, (-12 if left else 12, 0), textcoords="offset points", color=RED, fontsize=17, va="center",
+        ha="right" if left else "left", path_effects=_HALO, zorder=6,
+    )  # fmt: skip
+
+
+def source_bars(scores: pd.DataFrame, *, chance: float, ax: Axes | None = None) -> Axes:
+    """The same target from different sources: bars from chance to the mean, dots the seeds; the best source on top.
+
+    Args:
+        scores: ``source``, ``treatment``, ``seed`` and ``score``, of :func:`tlcourse.transfer_curves.source_scores`.
+        chance: the score of a guess, where bars begin.
+
+    Raises:
+        ValueError: a column is missing.
+    """
+    for column in ("source", "treatment", "seed", "score"):
+        need(scores, column)
+    means = scores.groupby(["treatment", "source"], sort=False)["score"].mean()
+    order = means.groupby("source").max().sort_values().index
+    treatments = scores["treatment"].unique()
+    if ax is None:
+        ax = plt.subplots(figsize=(12, 1.5 + 0.5 * len(order) * len(treatments)))[1]
+    height = 0.8 / len(treatments)
+    colours = dict(zip(treatments, cycle(CYCLE), strict=False))
+    for i, (treatment, colour) in enumerate(colours.items()):
+        for row, source in enumerate(order):
+            if (treatment, source) not in means.index:
+                continue
+            at, mean = row + ((len(treatments) - 1) / 2 - i) * height, means[treatment, source]
+            runs = scores.loc[(scores["source"] == source) & (scores["treatment"] == treatment), "score"]
+            ax.barh(at, mean - chance, 0.9 * height, chance, color=colour)
+            ax.plot(runs, np.full(len(runs), at), "o", color="black", markersize=6, alpha=0.7)
+            ax.annotate(f"{mean:.3f}", (max(mean, runs.max()), at), (10, 0), textcoords="offset points", va="center")
+    low, high = min(scores["score"].min(), chance), max(scores["score"].max(), chance)
+    room = max(high - low, 0.01)
+    ax.axvline(chance, color="black", linestyle=(0, (4, 3)), linewidth=1.5)
+    ax.set(xlim=(low - 0.05 * room, high + 0.18 * room), ylim=(-0.6, len(order) - 0.4))
+    ax.set_xlabel(f"score on texts held out; chance is {chance:.2f}", fontsize=16)
+    ax.set_yticks(range(len(order)), [drawable(str(source)) for source in order], fontsize=16, parse_math=False)
+    ax.grid(axis="y", visible=False)
+    named = [patches.Patch(color=colour, label=treatment) for treatment, colour in colours.items()]
+    ax.legend(handles=named, frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=len(named), fontsize=16)
+    return ax

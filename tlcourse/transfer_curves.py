@@ -7,8 +7,9 @@
 One encoder, treated in three ways (:data:`TREATMENTS`). They share everything else: the rows of a seed, their order in
 batches, the head and its rate. So a difference between two curves of one seed is the treatment's, and seeds pair.
 
-A text is the mean of its pieces' states in the last layer that is kept, and one linear layer, the head, reads it. The
-head begins at zero: before the first step, whatever was transferred, every text gets the first class.
+A text is the mean of its pieces' states in the last layer that is kept. The head, one linear layer, reads it with each
+dimension standardised as it was before training, so that states of every encoder are of one size. It begins at zero:
+before the first step, whatever was transferred, every text gets the first class.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ from tlcourse.training import FusedAdamW, accuracy, fit, make_learner
 SCRATCH, FEATURES, FINE_TUNING = TREATMENTS = ("scratch", "feature extraction", "fine-tuning")
 WORDS = "words"  # a linear SVM on tf-idf: no encoder at all
 NONE, FRESH = "none", "fresh weights"  # in place of a source
+STANDARD = 128  # texts whose states say what is standard
 START, SLOPE, ASYMPTOTE = BENEFITS = ("start", "slope", "asymptote")
 
 
@@ -289,7 +291,7 @@ def _learned(frame: pd.DataFrame, start: Checkpoint, recipe: Recipe, seed: int) 
     classes = classes_of(targets)
     pieces = Pieces.of(start, texts_of(frame, ("text",))["text"], recipe.max_length)
     numbers = pd.Categorical(targets, categories=classes).codes.astype(np.int64)
-    network = Classifier(start.model, len(classes))
+    network = Classifier(start.model, Head(features(start, pieces.take(range(STANDARD))), len(classes)))
     _train(network, pieces.batch, pieces.lengths, numbers, recipe, lr=recipe.lr, seed=seed)
     return start
 
@@ -341,17 +343,17 @@ class Pieces:
             x[:, b, : len(self.ids[i])] = [self.ids[i], [1] * len(self.ids[i])]
         return torch.from_numpy(x)
 
-    def take(self, places: Iterable[int]) -> Pieces:
-        return Pieces([self.ids[i] for i in places], self.pad)
+    def take(self, places: Sequence[int]) -> Pieces:
+        """Those at some places, as far as there are any."""
+        return Pieces([self.ids[i] for i in places if i < len(self.ids)], self.pad)
 
 
 class Classifier(nn.Module):
-    """An encoder and a linear head on the mean of a text's states: (2, B, T) -> (B, C)."""
+    """An encoder and a head on the mean of a text's states: (2, B, T) -> (B, C)."""
 
-    def __init__(self, encoder: nn.Module, n_classes: int):
+    def __init__(self, encoder: nn.Module, head: Head):
         super().__init__()
-        self.encoder = encoder
-        self.head = new_head(encoder.config.hidden_size, n_classes)
+        self.encoder, self.head = encoder, head
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(mean_states(self.encoder, x))
@@ -361,12 +363,23 @@ class Classifier(nn.Module):
         return [list(self.encoder.parameters()), list(self.head.parameters())]
 
 
-def new_head(dim: int, n_classes: int) -> nn.Linear:
-    """A linear layer of zeros."""
-    head = nn.Linear(dim, n_classes)
-    nn.init.zeros_(head.weight)
-    nn.init.zeros_(head.bias)
-    return head
+class Head(nn.Module):
+    """States (B, D) -> a score a class (B, C), from zero weights.
+
+    Args:
+        states: (N, D) of texts to learn from, before training: they are standardised, and all others with them.
+    """
+
+    def __init__(self, states: np.ndarray, n_classes: int):
+        super().__init__()
+        self.register_buffer("mean", torch.from_numpy(states.mean(axis=0)))
+        self.register_buffer("std", torch.from_numpy(states.std(axis=0)) + 1e-6)
+        self.linear = nn.Linear(states.shape[1], n_classes)
+        nn.init.zeros_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, states: Tensor) -> Tensor:
+        return self.linear((states - self.mean) / self.std)
 
 
 def mean_states(encoder: nn.Module, x: Tensor) -> Tensor:
@@ -443,14 +456,13 @@ class Experiment:
             else:
                 states, held = features(start, self.pieces.take(places)), features(start, self.held_pieces)
             states, held = torch.from_numpy(states), torch.from_numpy(held)
-            head = new_head(states.shape[1], len(self.classes))
+            head = Head(states[:STANDARD].numpy(), len(self.classes))
             return learn(head, lambda some: states[some], lr=None, measure=lambda: self._score(head(held.to(device))))
         if treatment == SCRATCH:
-            model = cut_encoder(self.encoder, layers=recipe.layers, fresh=True, seed=seed).model
-        else:
-            model = copy.deepcopy((start or self.checkpoint).model)
-        network = Classifier(model, len(self.classes))
+            start = cut_encoder(self.encoder, layers=recipe.layers, fresh=True, seed=seed)
+        start = copy.deepcopy(start or self.checkpoint)
         pieces = self.pieces.take(places)
+        network = Classifier(start.model, Head(features(start, pieces.take(range(STANDARD))), len(self.classes)))
 
         def measure() -> float:
             logits = torch.empty(len(self.held_targets), len(self.classes))
