@@ -383,7 +383,7 @@ def prompt_demo(
     """Build a prompt, and see which label a model goes on with.
 
     Controls: ``shots`` (the first so many examples), ``query``, ``normalise``, ``calibrate``, ``example`` (one of the
-    queries). State: ``text``, the prompt as the model reads it, ``probabilities`` by label, (C,), and ``label``, the
+    queries). State: ``prompt`` as the model reads it, ``probabilities`` by label, (C,), and ``label``, the
     likeliest. All are None where the prompt cannot be asked, and the words say why.
 
     Args:
@@ -399,7 +399,7 @@ def prompt_demo(
     examples = list(examples)
 
     def draw(shots: int, query: str, normalise: str, calibrate: bool):
-        nothing = dict.fromkeys(("text", "probabilities", "label"))
+        nothing = dict.fromkeys(("prompt", "probabilities", "label"))
         if not query.strip():
             return notice("what is to be asked?"), "Type a query and press Enter.", nothing
         settings = {"normalise": normalise, "answer_context": answer_context, "calibrate": calibrate}
@@ -412,7 +412,7 @@ def prompt_demo(
         count = f"{_several(shots, 'example')}, {_several(len(token_ids(checkpoint, text)), 'token')}. "
         words = f"{count}The model goes on with <b>{escape(prompt.verbaliser[label])}</b>."
         words += _prompt_html(prompt, examples[:shots], query, prompt.choices[list(prompt.verbaliser).index(label)])
-        state = {"text": text, "probabilities": probabilities, "label": label}
+        state = {"prompt": text, "probabilities": probabilities, "label": label}
         return _label_bars(probabilities, prompt.verbaliser), words, state
 
     controls = {
