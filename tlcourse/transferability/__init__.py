@@ -1,6 +1,7 @@
 """How transferable are the layers of a network? The A3B / B3B experiment of Yosinski et al. 2014, for text.
 
-:func:`run_grid` trains it, :func:`transplant` is its surgery, :func:`verdicts` says which of the paper's observations hold.
+:func:`run_grid` trains it, :func:`transplant` is its surgery, and :func:`verdicts` says which of the paper's
+observations hold.
 """
 
 from tlcourse.transferability.grid import (

@@ -430,7 +430,7 @@ class Contrast:
 
     @cached_property
     def interval(self) -> tuple[float, float]:
-        """Where the mean over all splits there could be lies, with 95 % confidence (Student's t); anywhere after one."""
+        """Where the mean over all possible splits lies, with 95 % confidence (Student's t); anywhere after one."""
         n = len(self.by_split)
         if n < 2:
             return -np.inf, np.inf
@@ -490,7 +490,7 @@ class Curves:
             raise ValueError(f"the table has no {name}: run the grid with it")
         curve = self.values[name].unstack("n")
         if name.startswith("base"):
-            return pd.DataFrame({n: curve[0] for n in self.depths})
+            return pd.DataFrame(dict.fromkeys(self.depths, curve[0]))
         return curve
 
     def slope(self, name: str) -> pd.Series:
