@@ -239,9 +239,8 @@ class Grid:
         return {"A": split.a, "far": split.far}.get(cell.source, split.b)
 
     def base(self, cell: Cell) -> Cell:
-        """The base that gives a cell its layers; for random ones B's, to be like it."""
-        source = "B" if cell.source == "none" else cell.source
-        return Cell(cell.network, cell.split, source, "base", 0, cell.seed)
+        """The base that gives a cell its layers."""
+        return Cell(cell.network, cell.split, cell.source, "base", 0, cell.seed)
 
     def key(self, cell: Cell) -> str:
         """A name for all that a cell's result hangs on. A base of one task that several splits share has one."""
@@ -290,25 +289,23 @@ def train(network: Network, task: Task, recipe: Recipe, *, seed: int, once: bool
     }
 
 
-def run_cell(grid: Grid, cell: Cell, folder: Path) -> None:
-    """Train one cell and write down its row, and a base's weights."""
+def run_cell(grid: Grid, cell: Cell, folder: Path, *, once: bool = True) -> None:
+    """Train one cell, see :func:`train`, and write down its row, and a base's weights."""
     split, key = grid.by_name[cell.split], grid.key(cell)
     task = grid.task(cell) if cell.treatment == "base" else split.b
     drawn = [cell.seed, int(task.digest[:8], 16), cell.n]  # other weights for each task and depth
     n_classes = len(task.classes)
-    if cell.treatment == "base":
+    if cell.treatment in ("base", "random"):
         architecture = grid.networks[cell.network]
         network = build(architecture, vocab_size=task.vocab_size, n_classes=n_classes, seed=drawn)
         network.to(profile.current().device)
-    else:
-        base = load_base(grid, cell, folder)
         if cell.treatment == "random":
-            network = random_frozen(base, n=cell.n, seed=drawn, n_classes=n_classes)
-        else:
-            freeze = not cell.treatment.endswith("+")
-            network = transplant(base, n=cell.n, freeze=freeze, seed=drawn, n_classes=n_classes)
+            network = random_frozen(network, n=cell.n, seed=drawn, n_classes=n_classes)
+    else:
+        base, freeze = load_base(grid, cell, folder), not cell.treatment.endswith("+")
+        network = transplant(base, n=cell.n, freeze=freeze, seed=drawn, n_classes=n_classes)
     order = int(np.random.SeedSequence(drawn).generate_state(1)[0])
-    row = train(network, task, grid.recipe, seed=order)
+    row = train(network, task, grid.recipe, seed=order, once=once)
     if cell.treatment == "base":
         write_checkpoint(folder / f"{key}.pt", {"training": str(cell), "model": network.state_dict()})
     partial = folder / f"{key}.{os.getpid()}.part"
