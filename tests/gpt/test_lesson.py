@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from tlcourse.bert import lesson as bert_lesson
 from tlcourse.gpt import lesson
@@ -19,6 +20,7 @@ SMOKE = replace(
     seeds=1,
     held_out=20,
     probed=300,
+    shots=replace(SIZES["smoke"].shots, documents=20, seeds=1, rounds=3),
 )
 
 
@@ -52,7 +54,7 @@ class TestText:
         ours, theirs = SIZES[profile], bert_lesson.SIZES[profile]
         assert (ours.thai, ours.english, ours.characters) == (theirs.thai, theirs.english, theirs.characters)
         assert ours.vocab_size == theirs.vocab_size
-        assert ours.recipe.size == theirs.recipe.size and ours.recipe.epochs == theirs.recipe.epochs
+        assert ours.recipe.size == theirs.recipe.size
 
     def test_the_second_time_it_comes_from_the_cache(self, text, monkeypatch):
         monkeypatch.setattr(lesson, "train_bpe", None)
@@ -95,6 +97,24 @@ class TestLambdaRuns:
         monkeypatch.setattr(lesson.data, "load", offline)
         assert lesson.lambda_runs(SMOKE, own[1], text).empty
         assert "Going on without thai_intents" in capsys.readouterr().out
+
+
+class TestShotRuns:
+    def test_each_size_reads_tasks_and_the_last_the_other_kinds(self):
+        runs = lesson.shot_runs(replace(SMOKE, shots=replace(SMOKE.shots, sizes=((1, 64), (2, 64)))))
+        models = runs[["documents", "size"]].drop_duplicates().to_numpy().tolist()
+        first, *others = lesson.KINDS
+        assert models == [[first, "1 × 64"], [first, "2 × 64"], *([kind, "2 × 64"] for kind in others)]
+        assert runs.groupby("documents", sort=False).chance.first().tolist() == [1 / 5, 1 / 5, 1 / 10]
+        assert runs.form.ge(runs.task).all() and runs.form.between(0, 1).all()
+
+    def test_a_model_is_trained_once(self, monkeypatch):
+        kind = next(iter(lesson.KINDS))
+        first = lesson.reader_of_tasks(SMOKE, kind, (1, 64))
+        monkeypatch.setattr(lesson, "pretrain_gpt", None)
+        again = lesson.reader_of_tasks(SMOKE, kind, (1, 64))
+        assert again.model.state_dict().keys() == first.model.state_dict().keys()
+        assert all(torch.equal(a, b) for a, b in zip(again.model.parameters(), first.model.parameters(), strict=True))
 
 
 def test_few_labels_of_each_class():

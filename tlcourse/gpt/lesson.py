@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import product
 from pathlib import Path
 
@@ -14,10 +14,11 @@ from transformers import PreTrainedTokenizerFast
 from tlcourse import data
 from tlcourse.data.general import at_hand, fingerprint, thai_and_english, up_to
 from tlcourse.data.splits import labelled_subset
-from tlcourse.encoders import load_language_model
+from tlcourse.encoders import Checkpoint, load_language_model
 from tlcourse.gpt.bpe import load_tokeniser, save_tokeniser, train_bpe
 from tlcourse.gpt.finetune import FineTuningGPT, finetune_gpt
 from tlcourse.gpt.pretrain import GPTRecipe, TokenDocuments, TrainedGPT, load_gpt, pretrain_gpt
+from tlcourse.gpt.shots import accuracy_by_shots, form_tasks, task_documents
 from tlcourse.training.pretraining import LOSSES
 
 HELD_OUT = 50  # one document in so many is not trained on
@@ -38,6 +39,25 @@ class Task:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Shots:
+    """In-context learning, in small.
+
+    Attributes:
+        sizes: of the models, (layers, hidden size); the last is used for the comparisons.
+        documents: how many documents of tasks each reads.
+        recipe: how it is pretrained on them.
+        seeds: how often each is pretrained, on documents of its own.
+        rounds: prompts of each number of examples.
+    """
+
+    sizes: tuple[tuple[int, int], ...]
+    documents: int
+    recipe: GPTRecipe
+    seeds: int
+    rounds: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Sizes:
     """How large the lesson is.
 
@@ -52,6 +72,7 @@ class Sizes:
         seeds: how often each is fine-tuned.
         held_out: texts that scores are measured on, at most.
         probed: characters of each language, and of each task, that the language model is measured on.
+        shots: of in-context learning.
     """
 
     thai: tuple[str, ...]
@@ -65,7 +86,11 @@ class Sizes:
     seeds: int
     held_out: int
     probed: int
+    shots: Shots
 
+
+# A long warm-up and no dropout: there are as many documents as one likes.
+_TASKS = GPTRecipe(max_length=64, batch_size=32, lr=3e-3, warmup=0.1, dropout=0)
 
 SIZES = {
     "smoke": Sizes(
@@ -73,17 +98,19 @@ SIZES = {
         recipe=GPTRecipe(size=(2, 64), steps=60, batch_size=8, lr=3e-3, warmup=0.1),
         tasks={"thai_intents": Task(label="destination", epochs={50: 3})},
         lams=(0.0, 0.5), lr=1e-3, seeds=2, held_out=100, probed=2_000,
+        shots=Shots(sizes=((1, 64),), documents=300, recipe=_TASKS, seeds=2, rounds=10),
     ),
     "laptop": Sizes(
         thai=("thaigov", "thai_wikipedia_qa", "orchid"), english=("wikitext2", "gensim_wikipedia"),
         characters=12_000_000, vocab_size=8000,
-        recipe=GPTRecipe(size=(4, 128), epochs=3, batch_size=32, lr=1e-3, warmup=0.1),
+        recipe=GPTRecipe(size=(4, 128), epochs=1, batch_size=32, lr=1e-3, warmup=0.1),
         tasks={
-            "truevoice": Task(label="destination", epochs={200: 10, 2000: 3}),
-            "wisesight": Task(label="sentiment", epochs={200: 10, 2000: 3}),
-            "sst2": Task(label="sentiment", epochs={200: 10, 2000: 3}),
+            "truevoice": Task(label="destination", epochs={200: 8, 1000: 3}),
+            "wisesight": Task(label="sentiment", epochs={200: 8, 1000: 3}),
+            "sst2": Task(label="sentiment", epochs={200: 8, 1000: 3}),
         },
         lams=(0.0, 0.25, 0.5, 1.0, 2.0), lr=5e-4, seeds=3, held_out=1000, probed=20_000,
+        shots=Shots(sizes=((1, 64), (1, 128), (2, 128)), documents=16_000, recipe=_TASKS, seeds=3, rounds=100),
     ),
     "gpu": Sizes(
         thai=("thaigov", "thai_wikipedia_qa", "orchid"), english=("wikitext2", "text8"), characters=10**10,
@@ -95,6 +122,10 @@ SIZES = {
             "sst2": Task(label="sentiment", epochs={1000: 10, None: 3}),
         },
         lams=(0.0, 0.125, 0.25, 0.5, 1.0, 2.0), lr=1e-4, seeds=5, held_out=5000, probed=100_000,
+        shots=Shots(
+            sizes=((1, 128), (2, 128), (4, 256)), documents=100_000, recipe=replace(_TASKS, lr=1e-3), seeds=5,
+            rounds=500,
+        ),
     ),
 }  # fmt: skip
 
@@ -139,21 +170,11 @@ def text(sizes: Sizes) -> Text:
 # ------------------------------------------------------------------------------------------------------ the models
 def gpt(sizes: Sizes, of: Text, *, progress: bool = True) -> tuple[TrainedGPT, Path]:
     """The lesson's own GPT, from the cache or trained now, and the folder that it is in."""
-    return _pretrained(sizes.recipe, of.documents, of.tokeniser, of.held_out, progress=progress)
-
-
-def _pretrained(
-    recipe: GPTRecipe,
-    documents: TokenDocuments,
-    tokeniser: PreTrainedTokenizerFast,
-    held_out: TokenDocuments,
-    *,
-    progress: bool,
-) -> tuple[TrainedGPT, Path]:
-    folder = data.cache_folder() / "gpt" / fingerprint(asdict(recipe), documents.digest, held_out.digest)
+    folder = data.cache_folder() / "gpt" / fingerprint(asdict(sizes.recipe), of.documents.digest, of.held_out.digest)
     if (folder / LOSSES).exists():
         return load_gpt(folder), folder
-    return pretrain_gpt(documents, tokeniser, recipe, folder, valid=held_out, progress=progress), folder
+    trained = pretrain_gpt(of.documents, of.tokeniser, sizes.recipe, folder, valid=of.held_out, progress=progress)
+    return trained, folder
 
 
 # ------------------------------------------------------------------------------------------- the auxiliary objective
@@ -213,3 +234,44 @@ def general_texts(sizes: Sizes, of: Text) -> list[str]:
 def beginning(texts: Iterable[str], characters: int) -> list[str]:
     """The first texts that are not blank, as many as begin within so many characters."""
     return up_to([text for text in texts if text.strip()], characters)
+
+
+# ------------------------------------------------------------------------------------------------ in-context learning
+KINDS = {
+    "a task a document": {},
+    "a task a line": {"mixed": True},
+    "a task a document, half of them counting on": {"further": (0, 1)},
+}
+
+
+def reader_of_tasks(sizes: Sizes, kind: str, size: tuple[int, int], *, seed: int = 0) -> Checkpoint:
+    """A model pretrained on documents of tasks, see :mod:`tlcourse.gpt.shots`: from the cache or trained now."""
+    how = dict(KINDS[kind])
+    documents = task_documents(form_tasks(how.pop("further", (0,))), sizes.shots.documents, **how, seed=seed)
+    recipe = replace(sizes.shots.recipe, size=size, seed=seed)
+    folder = data.cache_folder() / "gpt" / fingerprint("tasks", asdict(recipe), documents)
+    if not (folder / LOSSES).exists():
+        tokeniser = train_bpe(documents, vocab_size=1000)  # or fewer: as many as it takes to write each word in one
+        pretrain_gpt(TokenDocuments.from_texts(documents, tokeniser), tokeniser, recipe, folder, progress=False)
+    return load_language_model(folder)
+
+
+def shot_runs(sizes: Sizes) -> pd.DataFrame:
+    """Accuracy by the number of examples in the prompt: by size of the model, and by what its documents were like.
+
+    Returns:
+        Columns documents (one of `KINDS`), size (such as "2 × 128"), seed, shots, task and form (accuracies) and
+        chance.
+    """
+    largest = sizes.shots.sizes[-1]
+    runs = [(next(iter(KINDS)), size) for size in sizes.shots.sizes]
+    runs += [(kind, largest) for kind in list(KINDS)[1:]]
+    found = []
+    for (kind, size), seed in product(runs, range(sizes.shots.seeds)):
+        possible = form_tasks(KINDS[kind].get("further", (0,)))
+        model = reader_of_tasks(sizes, kind, size, seed=seed)
+        right = accuracy_by_shots(model, possible, rounds=sizes.shots.rounds, seed=seed)
+        means = right.groupby("shots")[["task", "form"]].mean().reset_index()
+        name = f"{size[0]} × {size[1]}"
+        found.append(means.assign(documents=kind, size=name, seed=seed, chance=1 / len(possible)))
+    return pd.concat(found, ignore_index=True)
