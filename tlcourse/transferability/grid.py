@@ -389,7 +389,7 @@ def run_cells(grid: Grid, cells: list[Cell], folder: Path, *, workers: int) -> I
         running = {pool.submit(work, cell): cell for cell in cells}
         for done in as_completed(running):
             if error := done.exception():
-                pool.shutdown(wait=False, cancel_futures=True)
+                pool.shutdown(cancel_futures=True)  # those that run are finished and kept
                 raise failed(running[done], error) from error
             yield running[done]
 
