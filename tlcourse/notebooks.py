@@ -26,12 +26,10 @@ from ipykernel.kernelspec import get_kernel_dict
 from jupyter_client.asynchronous import AsyncKernelClient
 from jupyter_client.channels import AsyncZMQSocketChannel
 from jupyter_client.kernelspec import KernelSpec
-from jupyter_client.localinterfaces import localhost
 from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
 from nbformat import NotebookNode
-from traitlets import default
 
 from tlcourse import normal_form
 
@@ -165,20 +163,15 @@ class ThisPython(AsyncKernelManager):
 
     client_factory = KernelClient
 
+    def __init__(self, **settings):
+        if os.name != "nt":  # a free port may be taken by another before the kernel has it; a socket's file is not
+            path = Path(tempfile.gettempdir(), f"kernel-{uuid.uuid4().hex}")
+            settings = {"transport": "ipc", "ip": str(path)} | settings
+        super().__init__(**settings)
+
     @property
     def kernel_spec(self) -> KernelSpec:
         return KernelSpec(**get_kernel_dict())
-
-    # A free port may be taken by another before the kernel has it; a socket's file is nobody else's.
-    @default("transport")
-    def _by_file(self) -> str:
-        return "tcp" if os.name == "nt" else "ipc"
-
-    @default("ip")
-    def _files(self) -> str:
-        if self.transport == "tcp":
-            return localhost()
-        return str(Path(tempfile.gettempdir(), f"kernel-{uuid.uuid4().hex}"))
 
 
 class Progress:

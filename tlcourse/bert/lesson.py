@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
 
@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.metrics import roc_auc_score
-from transformers import PreTrainedTokenizerFast
 
 from tlcourse import data
 from tlcourse.bert.finetune import FineTuning, finetune_answers, finetune_pairs, finetune_sentences, finetune_tags
@@ -19,12 +18,10 @@ from tlcourse.bert.masking import Masking
 from tlcourse.bert.pairs import Documents, split_sentences
 from tlcourse.bert.pretrain import BertRecipe, TrainedBert, load_bert, pretrain_bert
 from tlcourse.bert.wordpiece import load_tokeniser, save_tokeniser, train_wordpiece
-from tlcourse.data.general import at_hand, fingerprint, thai_and_english
+from tlcourse.data.general import Text, as_tokens, at_hand, fingerprint, thai_and_english
 from tlcourse.data.splits import labelled_subset
 from tlcourse.encoders import load_encoder
 from tlcourse.training.pretraining import LOSSES
-
-HELD_OUT = 50  # one document in so many is not trained on
 
 # What the comparisons change in their recipe.
 PAPER = "80 % [MASK], 10 % random, 10 % kept"
@@ -136,40 +133,17 @@ SIZES = {
 
 
 # ------------------------------------------------------------------------------------------------------- the text
-@dataclass(frozen=True, eq=False)
-class Text:
-    """What there is to learn from.
-
-    Attributes:
-        texts: documents by language.
-        tokeniser: its vocabulary is of both languages.
-        documents: their pieces, without those held out.
-        held_out: the pieces of the documents held out.
-    """
-
-    texts: dict[str, list[str]] = field(repr=False)
-    tokeniser: PreTrainedTokenizerFast = field(repr=False)
-    documents: Documents
-    held_out: Documents
-
-    def aside(self, language: str) -> list[str]:
-        """The texts of a language that are held out."""
-        return self.texts[language][::HELD_OUT]
-
-
 def text(sizes: Sizes) -> Text:
     """The text at hand, a vocabulary trained on it, and its pieces; what takes time is kept in the cache."""
     texts = thai_and_english(sizes.thai, sizes.english, characters=sizes.characters)
-    folder = data.cache_folder() / "bert" / fingerprint("text", sizes.vocab_size, texts)
-    if not (folder / "held_out" / "documents.json").exists():
-        read = [one for some in texts.values() for number, one in enumerate(some) if number % HELD_OUT]
-        tokeniser = train_wordpiece(read, vocab_size=sizes.vocab_size)
-        save_tokeniser(tokeniser, folder)
-        aside = [one for some in texts.values() for one in some[::HELD_OUT]]
-        Documents.from_texts(read, tokeniser).save(folder / "documents")
-        Documents.from_texts(aside, tokeniser).save(folder / "held_out")
-    tokeniser = load_tokeniser(folder)
-    return Text(texts, tokeniser, Documents.load(folder / "documents"), Documents.load(folder / "held_out"))
+    return as_tokens(
+        texts,
+        data.cache_folder() / "bert" / fingerprint("text", sizes.vocab_size, texts),
+        train=lambda read: train_wordpiece(read, vocab_size=sizes.vocab_size),
+        save=save_tokeniser,
+        load=load_tokeniser,
+        documents=Documents,
+    )
 
 
 # ------------------------------------------------------------------------------------------------------ the models

@@ -5,13 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tlcourse import data
 from tlcourse.data import wikipedia
 from tlcourse.text import tokenise
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+HELD_OUT = 50  # one document in so many is not trained on
 
 
 def mini_dump() -> Path:
@@ -59,6 +66,52 @@ def thai_and_english(thai: Iterable[str], english: Iterable[str], *, characters:
         language: [text for texts in some.values() for text in texts]
         for language, some in zip(("th", "en"), sources, strict=True)
     }
+
+
+@dataclass(frozen=True, eq=False)
+class Text:
+    """What there is to learn a language from, and the same as tokens.
+
+    Attributes:
+        texts: documents by language.
+        tokeniser: its vocabulary is of all languages.
+        documents: their tokens, without those held out.
+        held_out: the tokens of the documents held out.
+    """
+
+    texts: Mapping[str, Sequence[str]] = field(repr=False)
+    tokeniser: PreTrainedTokenizerFast = field(repr=False)
+    documents: Any
+    held_out: Any
+
+    def aside(self, language: str) -> Sequence[str]:
+        """The texts of a language that are held out."""
+        return self.texts[language][::HELD_OUT]
+
+
+def as_tokens(
+    texts: Mapping[str, Sequence[str]],
+    folder: Path,
+    *,
+    train: Callable[[list[str]], PreTrainedTokenizerFast],
+    save: Callable[[PreTrainedTokenizerFast, Path], None],
+    load: Callable[[Path], PreTrainedTokenizerFast],
+    documents: type,
+) -> Text:
+    """A vocabulary trained on the texts that are not held out, and the tokens of all: kept in a folder.
+
+    Args:
+        train, save, load: make a tokeniser of texts, write it into a folder, and read it from there.
+        documents: the class of tokens of documents, which ``from_texts`` makes, ``save`` writes and ``load`` reads.
+    """
+    if not (folder / "held_out" / "documents.json").exists():
+        read = [text for some in texts.values() for number, text in enumerate(some) if number % HELD_OUT]
+        aside = [text for some in texts.values() for text in some[::HELD_OUT]]
+        save(train(read), folder)
+        tokeniser = load(folder)
+        documents.from_texts(read, tokeniser).save(folder / "documents")
+        documents.from_texts(aside, tokeniser).save(folder / "held_out")
+    return Text(texts, load(folder), documents.load(folder / "documents"), documents.load(folder / "held_out"))
 
 
 def up_to(texts: Sequence[str], characters: int) -> list[str]:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
 
 import pandas as pd
-from transformers import PreTrainedTokenizerFast
 
 from tlcourse import data
-from tlcourse.data.general import at_hand, fingerprint, thai_and_english, up_to
+from tlcourse.data.general import Text, as_tokens, at_hand, fingerprint, thai_and_english, up_to
 from tlcourse.data.splits import labelled_subset
 from tlcourse.encoders import Checkpoint, load_language_model
 from tlcourse.gpt.bpe import load_tokeniser, save_tokeniser, train_bpe
@@ -21,7 +20,6 @@ from tlcourse.gpt.pretrain import GPTRecipe, TokenDocuments, TrainedGPT, load_gp
 from tlcourse.gpt.shots import accuracy_by_shots, form_tasks, task_documents
 from tlcourse.training.pretraining import LOSSES
 
-HELD_OUT = 50  # one document in so many is not trained on
 PAPER = 0.5  # λ of Radford et al. 2018
 
 
@@ -131,40 +129,20 @@ SIZES = {
 
 
 # ------------------------------------------------------------------------------------------------------- the text
-@dataclass(frozen=True, eq=False)
-class Text:
-    """What there is to learn from: the same texts as the lesson on BERT has.
-
-    Attributes:
-        texts: documents by language.
-        tokeniser: its vocabulary is of both languages.
-        documents: their tokens, without those held out.
-        held_out: the tokens of the documents held out.
-    """
-
-    texts: dict[str, list[str]] = field(repr=False)
-    tokeniser: PreTrainedTokenizerFast = field(repr=False)
-    documents: TokenDocuments
-    held_out: TokenDocuments
-
-    def aside(self, language: str) -> list[str]:
-        """The texts of a language that are held out."""
-        return self.texts[language][::HELD_OUT]
-
-
 def text(sizes: Sizes) -> Text:
-    """The text at hand, a vocabulary trained on it, and its tokens; what takes time is kept in the cache."""
+    """The text at hand, a vocabulary trained on it, and its tokens; what takes time is kept in the cache.
+
+    The text is that of the lesson on BERT.
+    """
     texts = thai_and_english(sizes.thai, sizes.english, characters=sizes.characters)
-    folder = data.cache_folder() / "gpt" / fingerprint("text", sizes.vocab_size, texts)
-    if not (folder / "held_out" / "documents.json").exists():
-        read = [one for some in texts.values() for number, one in enumerate(some) if number % HELD_OUT]
-        tokeniser = train_bpe(read, vocab_size=sizes.vocab_size)
-        save_tokeniser(tokeniser, folder)
-        aside = [one for some in texts.values() for one in some[::HELD_OUT]]
-        TokenDocuments.from_texts(read, tokeniser).save(folder / "documents")
-        TokenDocuments.from_texts(aside, tokeniser).save(folder / "held_out")
-    tokeniser = load_tokeniser(folder)
-    return Text(texts, tokeniser, TokenDocuments.load(folder / "documents"), TokenDocuments.load(folder / "held_out"))
+    return as_tokens(
+        texts,
+        data.cache_folder() / "gpt" / fingerprint("text", sizes.vocab_size, texts),
+        train=lambda read: train_bpe(read, vocab_size=sizes.vocab_size),
+        save=save_tokeniser,
+        load=load_tokeniser,
+        documents=TokenDocuments,
+    )
 
 
 # ------------------------------------------------------------------------------------------------------ the models
