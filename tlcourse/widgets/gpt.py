@@ -207,7 +207,8 @@ def sampling_demo(
         )
         left, kept = int((after > 0).sum()), float(before[after > 0].sum())
         text = (
-            f"Next, <b>{left:,}</b> of {len(after):,} tokens can be drawn; before the filters they had {kept:.1%}. "
+            f"At temperature {temperature:g}, top-k {top_k or 'all'} and top-p {top_p:g} <b>{left:,}</b> of "
+            f"{len(after):,} tokens can be drawn next; before the filters they had {kept:.1%}. "
             f"So it goes on:<div style='font-size:125%;max-width:40em;white-space:pre-wrap'>"
             f"<b>{escape(prompt)}</b>{_shaded(generated, checkpoint)}</div>{_SCALE}"
         )
