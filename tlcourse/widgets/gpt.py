@@ -218,7 +218,7 @@ def sampling_demo(
     controls = {
         "prompt": widgets.Text(value=examples[0], description="prompt", **quiet),
         "temperature": widgets.FloatSlider(value=0.8, min=0, max=2, step=0.1, description="temperature", **quiet),
-        "top_k": widgets.IntSlider(value=0, min=0, max=100, description="top-k (0: all)", **quiet),
+        "top_k": widgets.IntSlider(value=0, min=0, max=100, step=5, description="top-k (0: all)", **quiet),
         "top_p": widgets.FloatSlider(value=0.9, min=0.05, max=1, step=0.05, description="top-p (1: all)", **quiet),
         "seed": widgets.IntSlider(value=0, min=0, max=50, description="seed", **quiet),
     }
