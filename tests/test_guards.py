@@ -1,5 +1,6 @@
 """The guards over stored notebooks: that each one bites, and that every notebook of the course satisfies them."""
 
+import gc
 import os
 from copy import deepcopy
 from pathlib import Path
@@ -257,3 +258,12 @@ def test_nbval_compares_the_course(path, tmp_path):
     notebook = up_to_first_checked(notebooks.read(path))
     changed = with_changed_output(notebook)
     assert failing_under_nbval(tmp_path, same=notebook, changed=changed) == {"changed"}
+
+
+# -------------------------------------------------------------------------------------------------- the fixtures
+
+
+@pytest.mark.usefixtures("drawn")
+def test_what_another_test_left_open_is_not_this_ones_fault():
+    Path(os.devnull).open("w")  # nbval leaves one, which may be reaped while a picture is drawn
+    gc.collect()

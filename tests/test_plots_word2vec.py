@@ -1,7 +1,5 @@
 """The pictures of the lesson on word vectors, by what is on their axes; labels that do not overlap."""
 
-import logging
-import warnings
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -17,18 +15,7 @@ from tlcourse import plots
 WORDS = ["the", "ที่", "king", "น้ำ", "$x$", "樺", "ผู้หญิง", "กุมภาพันธ์"]
 
 
-@pytest.fixture(autouse=True)
-def styled(caplog):
-    """The course's style; a warning of a missing glyph, a font or limits that cannot be kept is a failure."""
-    with mpl.rc_context(), warnings.catch_warnings(), caplog.at_level(logging.WARNING):
-        warnings.simplefilter("error")
-        plots.use_course_style()
-        mpl.rcParams["figure.dpi"] = 40  # quicker
-        yield
-        for number in plt.get_fignums():
-            plt.figure(number).canvas.draw()
-    assert caplog.messages == []
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("drawn")
 
 
 def frame(words, points, **columns) -> pd.DataFrame:

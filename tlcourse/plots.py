@@ -358,7 +358,7 @@ def language_model_curves(frame: pd.DataFrame, *, against: str = "tokens", ax: A
             x, y, marker=marker, markersize=8, label=f"{method}: {short(y[-1])}"
         )  # beside the points they would overlap
     ax.set(yscale="log", ylabel="validation perplexity")
-    _perplexities(ax.yaxis, frame["perplexity"])
+    perplexity_ticks(ax.yaxis, frame["perplexity"])
     ax.xaxis.set_major_formatter(mpl.ticker.EngFormatter(sep=" "))
     ax.set(xlabel={"tokens": "tokens read"}.get(against, f"{'minutes' if minutes else 'seconds'} of training"))
     ax.set_xlim(0, None)
@@ -366,7 +366,7 @@ def language_model_curves(frame: pd.DataFrame, *, against: str = "tokens", ax: A
     return ax
 
 
-def _perplexities(axis: mpl.axis.Axis, values: np.ndarray | pd.Series) -> None:
+def perplexity_ticks(axis: mpl.axis.Axis, values: np.ndarray | pd.Series) -> None:
     """Ticks of a logarithmic axis for these perplexities."""
     wide = np.max(values) > 4 * np.min(values)  # else powers of ten would be too far apart
     axis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5)) if wide else mpl.ticker.MaxNLocator(6))
@@ -1882,7 +1882,7 @@ def lambda_curves(runs: pd.DataFrame, *, score: str = "accuracy", ax: Axes | Non
     ax.set_xticks(np.sqrt(list(names)), names.values(), fontsize=15)
     ax.set_xlabel("λ, the weight of the language model's loss", fontsize=16)
     if is_loss:
-        _perplexities(ax.yaxis, np.exp(runs[score]))
+        perplexity_ticks(ax.yaxis, np.exp(runs[score]))
     else:
         ax.yaxis.set_major_formatter(mpl.ticker.PercentFormatter(1))
     _name_ends(ax, ends)
@@ -1989,7 +1989,7 @@ def forgetting(before: float, runs: pd.DataFrame, *, ax: Axes | None = None) -> 
     seen = np.array([before, *np.exp(runs["general_loss"])])
     low, high = seen.min(), max(seen.max(), 2 * seen.min())
     ax.set(xscale="log", xlim=(low * (low / high) ** 0.07, high * (high / low) ** 0.2), ylim=(len(rows) - 0.4, -0.6))
-    _perplexities(ax.xaxis, [low, high])
+    perplexity_ticks(ax.xaxis, [low, high])
     ax.set_xlabel("perplexity of general text", fontsize=16)
     ax.set_yticks(range(len(rows)), [drawable(name) for name, _ in names], fontsize=16, parse_math=False)
     for label, (_, colour) in zip(ax.get_yticklabels(), names, strict=True):

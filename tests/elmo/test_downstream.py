@@ -375,7 +375,7 @@ class TestScores:
         assert entity_f1(self.TAGS, predicted) == pytest.approx(0.8)  # 2 right of 2 given, of 3 there
         assert entity_f1(self.TAGS, predicted, strict=False) == 1
 
-    @pytest.mark.filterwarnings("error")
+    @pytest.mark.usefixtures("no_warning")
     @pytest.mark.parametrize("strict", [True, False])
     def test_no_entity_is_a_number(self, strict):
         nothing = [["O"] * len(tags) for tags in self.TAGS]

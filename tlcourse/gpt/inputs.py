@@ -198,14 +198,15 @@ def show(examples: Iterable[Example], tokeniser: PreTrainedTokenizerFast) -> pd.
     Tokens that are only together a letter, as bytes of a Thai one, stand together.
     """
     rows = [
-        (i, r, len(ids), "|".join(_readable(ids, tokeniser)))
+        (i, r, len(ids), "|".join(readable(ids, tokeniser)))
         for i, example in enumerate(examples)
         for r, ids in enumerate(example)
     ]
     return pd.DataFrame(rows, columns=["example", "row", "tokens", "text"])
 
 
-def _readable(ids: np.ndarray, tokeniser: PreTrainedTokenizerFast) -> list[str]:
+def readable(ids: np.ndarray, tokeniser: PreTrainedTokenizerFast) -> list[str]:
+    """The tokens as text, as many of them in one as it takes to make a letter, as the bytes of a Thai one."""
     pieces, held = [], []
     for place, token in enumerate(ids.tolist(), start=1):
         held.append(token)

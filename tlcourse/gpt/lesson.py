@@ -216,16 +216,16 @@ def beginning(texts: Iterable[str], characters: int) -> list[str]:
 
 # ------------------------------------------------------------------------------------------------ in-context learning
 KINDS = {
-    "a task a document": {},
-    "a task a line": {"mixed": True},
-    "a task a document, half of them counting on": {"further": (0, 1)},
+    "a task a document": {"further": (0,), "mixed": False},
+    "a task a line": {"further": (0,), "mixed": True},
+    "a task a document, half of them counting on": {"further": (0, 1), "mixed": False},
 }
 
 
 def reader_of_tasks(sizes: Sizes, kind: str, size: tuple[int, int], *, seed: int = 0) -> Checkpoint:
     """A model pretrained on documents of tasks, see :mod:`tlcourse.gpt.shots`: from the cache or trained now."""
-    how = dict(KINDS[kind])
-    documents = task_documents(form_tasks(how.pop("further", (0,))), sizes.shots.documents, **how, seed=seed)
+    possible, mixed = form_tasks(KINDS[kind]["further"]), KINDS[kind]["mixed"]
+    documents = task_documents(possible, sizes.shots.documents, mixed=mixed, seed=seed)
     recipe = replace(sizes.shots.recipe, size=size, seed=seed)
     folder = data.cache_folder() / "gpt" / fingerprint("tasks", asdict(recipe), documents)
     if not (folder / LOSSES).exists():
@@ -246,7 +246,7 @@ def shot_runs(sizes: Sizes) -> pd.DataFrame:
     runs += [(kind, largest) for kind in list(KINDS)[1:]]
     found = []
     for (kind, size), seed in product(runs, range(sizes.shots.seeds)):
-        possible = form_tasks(KINDS[kind].get("further", (0,)))
+        possible = form_tasks(KINDS[kind]["further"])
         model = reader_of_tasks(sizes, kind, size, seed=seed)
         right = accuracy_by_shots(model, possible, rounds=sizes.shots.rounds, seed=seed)
         means = right.groupby("shots")[["task", "form"]].mean().reset_index()

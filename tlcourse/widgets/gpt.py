@@ -22,11 +22,11 @@ from tlcourse.data.frames import need
 from tlcourse.encoders import Checkpoint, evaluated
 from tlcourse.gpt.bpe import DELIMITER, EXTRACT, START
 from tlcourse.gpt.generate import Generated, distribution, generate, token_ids, written
-from tlcourse.gpt.inputs import TRANSFORMATIONS, Marks, _readable, transform
+from tlcourse.gpt.inputs import TRANSFORMATIONS, Marks, readable, transform
 from tlcourse.gpt.model import SIZES, gpt_config, parameters
 from tlcourse.gpt.prompting import NORMALISATIONS, Prompt, Query, classify
 from tlcourse.widgets.demo import Demo, live, notice, with_examples
-from tlcourse.widgets.pretraining import _box
+from tlcourse.widgets.pretraining import token_box
 
 # ----------------------------------------------------------------------------------------------------- the input
 TASKS = {
@@ -106,7 +106,7 @@ def transformations_demo(
         return None, "".join(lines) + text + _HEADS[shape], state
 
     def read(row: np.ndarray) -> list[str]:
-        first, *others = (_readable(part, tokeniser) for part in _between(row, marks))
+        first, *others = (readable(part, tokeniser) for part in _between(row, marks))
         return [START, *first, *(piece for part in others for piece in [DELIMITER, *part]), EXTRACT]
 
     def line(row: np.ndarray, whole: np.ndarray, colours: tuple[str, str], shape: str) -> str:
@@ -119,11 +119,11 @@ def transformations_demo(
                 texts.append(f"<span style='opacity:.6'>{boxes(every[:lost], _CUT)}</span>✂{left}")
             else:
                 texts.append(f"{left}✂<span style='opacity:.6'>{boxes(every[-lost:], _CUT)}</span>")
-        row = _box(START, _MARK) + _box(DELIMITER, _MARK).join(texts) + _box(EXTRACT, _MARK)
+        row = token_box(START, _MARK) + token_box(DELIMITER, _MARK).join(texts) + token_box(EXTRACT, _MARK)
         return f"<div style='font-size:120%;line-height:1.9;margin:.4em 0'>{row}</div>"
 
     def boxes(ids: np.ndarray, colour: str) -> str:
-        return "".join(_box(piece.replace("\n", "⏎"), colour) for piece in _readable(ids, tokeniser))
+        return "".join(token_box(piece.replace("\n", "⏎"), colour) for piece in readable(ids, tokeniser))
 
     shape, first, second = next(iter(examples.values()))
     controls = {
@@ -343,12 +343,8 @@ def _lambda_curves(rows: pd.DataFrame, lam: float) -> Figure:
     for name, loss in _LOSSES.items():
         label, colour, marker = _STYLES[name]
         _seeds(right, at, np.exp(rows[loss]), np.exp(rows.groupby("lam")[loss].mean()), colour, marker, label)
-    perplexities = np.exp(rows[list(_LOSSES.values())].to_numpy())
-    wide = perplexities.max() > 4 * perplexities.min()  # else powers of ten would be too far apart
     right.set(yscale="log", ylabel="perplexity")
-    right.yaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5)) if wide else mpl.ticker.MaxNLocator(6))
-    right.yaxis.set_minor_locator(mpl.ticker.NullLocator())
-    right.yaxis.set_major_formatter(lambda value, _: plots.short(value))
+    plots.perplexity_ticks(right.yaxis, np.exp(rows[list(_LOSSES.values())].to_numpy()))
     right.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=2, fontsize=16)
     for ax in (left, right):
         ax.axvspan(lams.index(lam) - 0.25, lams.index(lam) + 0.25, color=plots.RED, alpha=0.15, lw=0)

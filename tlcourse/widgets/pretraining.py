@@ -238,7 +238,7 @@ def segmentation(engines: Mapping[str, Tokenise], examples: Mapping[str, str] = 
         cuts = {name: list(engine(sentence)) for name, engine in engines.items()}
         rows = "".join(
             f"<div style='display:flex;align-items:center;margin:.3em 0'><div style='min-width:9em'>{escape(name)}"
-            f"</div><div style='font-size:150%'>{''.join(map(_box, tokens, _shades(len(tokens))))}</div>"
+            f"</div><div style='font-size:150%'>{''.join(map(token_box, tokens, _shades(len(tokens))))}</div>"
             f"<div style='margin-left:.8em;white-space:nowrap'><b>{len(tokens)}</b> "
             f"{'token' if len(tokens) == 1 else 'tokens'}</div></div>"
             for name, tokens in cuts.items()
@@ -332,7 +332,7 @@ def _barred(words: Sequence[str]) -> str:
     return _BAR.join(escape(word) for word in words)
 
 
-def _box(token: str, colour: str) -> str:
+def token_box(token: str, colour: str) -> str:
     """A token as a coloured box; a mark that stands on no letter gets a dotted circle, a blank a sign."""
     if unicodedata.category(token[0]) == "Mn":
         token = "◌" + token
