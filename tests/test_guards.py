@@ -265,5 +265,5 @@ def test_nbval_compares_the_course(path, tmp_path):
 
 @pytest.mark.usefixtures("drawn")
 def test_what_another_test_left_open_is_not_this_ones_fault():
-    Path(os.devnull).open("w")  # nbval leaves one, which may be reaped while a picture is drawn
+    Path(os.devnull).open("w")  # noqa: SIM115  # nbval leaves one, reaped while a picture is drawn
     gc.collect()
