@@ -2359,3 +2359,403 @@ def source_bars(scores: pd.DataFrame, *, chance: float, ax: Axes | None = None) 
     named = [patches.Patch(color=colour, label=treatment) for treatment, colour in colours.items()]
     ax.legend(handles=named, frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=len(named), fontsize=16)
     return ax
+
+
+# ------------------------------------------------------------------------------------ how transferable layers are
+WEIGHTS = {
+    "A": (RED, "learned on A"),
+    "B": (BLUE, "learned on B"),
+    "far": (PURPLE, "learned on far, another data set"),
+    "fresh": ("white", "drawn anew, then learns"),
+    "random": ("#cccccc", "drawn at random"),
+}
+"""Where the weights of a layer come from: its colour, and what the legend says."""
+SURGERY = ("base A", "base B", "BnB", "BnB+", "AnB", "AnB+", "random")
+"""The rows of :func:`surgery_blocks`; there are also base far, AnB from far and AnB+ from far."""
+_MARKS = {"frozen": "frozen", "learns": "copied, and learns on"}
+_BLOCK_NAMES = {"plain CNN": "conv", "residual CNN": "conv", "LSTM": "LSTM", "transformer": "attention"}  # by kind
+_CURVES = {  # colour, marker, line
+    "BnB": (BLUE, "o", "-"),
+    "BnB+": (SKY, "o", "-"),
+    "AnB": (RED, "s", "-"),
+    "AnB+": (ORANGE, "s", "-"),
+    "AnB from far": (PURPLE, "D", "--"),
+    "AnB+ from far": (PURPLE, "D", ":"),
+    "random": (GREY, "^", "-"),
+}
+_VERDICTS = {"holds": (GREEN, "o"), "undecided": ("#777777", "D"), "fails": (RED, "X")}
+
+
+def surgery_blocks(
+    network: Sequence[str] | object,
+    rows: Sequence[str] = SURGERY,
+    *,
+    n: int = 3,
+    legend: bool = True,
+    ax: Axes | None = None,
+) -> Axes:
+    """The surgery of Yosinski et al. 2014 (figure 1) as blocks: a row a network, a column a layer, and its head.
+
+    Colours and words in the blocks say where weights come from, a lock that they are frozen, a plus that they were
+    copied and learn on. A broken line is the cut, above the first n layers.
+
+    Args:
+        network: a :class:`tlcourse.transferability.Architecture`, or the names of all layers, the embedding's first.
+        rows: some of :data:`SURGERY` or those from far, in the order to be drawn.
+        n: layers that are copied, or random and frozen.
+        legend: say below what colours and marks are.
+
+    Raises:
+        ValueError: there is no such row, no row at all, or no such depth.
+    """
+    names = [network] if isinstance(network, str) else network
+    if not isinstance(names, Sequence):
+        names = ["embedding", *[_BLOCK_NAMES[network.kind]] * (network.layers - 1)]
+    if not rows:
+        raise ValueError(f"no row to draw: give some of {', '.join(SURGERY)}")
+    if not 1 <= n <= len(names):
+        raise ValueError(f"n={n}: the network has layers 1 to {len(names)}")
+    blocks = [_surgery(row, n, len(names)) for row in rows]
+    labels = [row.replace("nB", f"{n}B") for row in rows]
+    used = {kind for row in blocks for kind in row}
+    entries = [(weights, "", text) for weights, (_, text) in WEIGHTS.items() if weights in {w for w, _ in used}]
+    entries += [("", mark, text) for mark, text in _MARKS.items() if mark in {m for _, m in used}]
+    entries = entries if legend else []
+    # In units of the axes, in which a block is 1.35 wide: letters are as large as the axes are, 1 inch a unit or less.
+    left = _widths(labels, 24).max() + 0.35
+    columns = left + 1.45 * np.arange(len(names) + 1) + 0.7
+    columns[-1] += 0.3
+    width, cut = columns[-1] + 0.75, columns[n - 1 : n + 1].mean()
+    places, lines = _legend_places([text for *_, text in entries], width)
+    height = 1.35 + 0.95 * len(rows) + 0.6 * lines
+    if ax is None:
+        shrunk = min(1, 16 / width)
+        ax = plt.subplots(figsize=(shrunk * width, shrunk * height))[1]
+    ax.set(xlim=(0, width), ylim=(-height, 0), aspect="equal")
+    ax.axis("off")
+    if layout := ax.figure.get_layout_engine():
+        layout.execute(ax.figure)
+    ax.apply_aspect()
+    inch = np.ptp(ax.transData.transform([(0, 0), (1, 0)])[:, 0]) / ax.figure.dpi  # of a unit
+    middle = _MIDDLE | {"zorder": 5}
+    for x, number, name in zip(columns, [*range(1, len(names) + 1), ""], [*names, "head"], strict=True):
+        size = 19 * min(1, 1.3 / _widths([name], 19)[0])
+        ax.text(x, -0.4, f"layer {number}" if number else "", fontsize=17 * inch, color="#555555", **middle)
+        ax.text(x, -0.8, drawable(name), fontsize=size * inch, **middle)
+    for y, label, row in zip(-1.6 - 0.95 * np.arange(len(rows)), labels, blocks, strict=True):
+        ax.text(left - 0.25, y, label, fontsize=24 * inch, **middle | {"ha": "right"})
+        for x, (weights, mark) in zip(columns, row, strict=True):
+            _weights(ax, (x, y), weights, mark, inch)
+    if any("base" not in row for row in rows):
+        top = -1.1 - 0.95 * next(i for i, row in enumerate(rows) if "base" not in row)
+        ax.plot([cut, cut], [top, -1.1 - 0.95 * len(rows)], color="black", linestyle=(0, (2, 1.5)), linewidth=4 * inch)
+    for (x, line), (weights, mark, text) in zip(places, entries, strict=True):
+        y = 0.6 * (lines - line) - height - 0.25
+        _weights(ax, (x + 0.3, y), weights, mark, inch, size=(0.55, 0.4), text=False)
+        ax.text(x + 0.7, y, text, fontsize=18 * inch, **middle | {"ha": "left"})
+    return ax
+
+
+def _surgery(row: str, n: int, layers: int) -> list[tuple[str, str]]:
+    """Of each layer and of the head, where its weights come from, and a mark."""
+    treatment, _, far = row.partition(" from ")
+    source = "far" if far else treatment[0]
+    known = ("base far", *SURGERY, "AnB from far", "AnB+ from far")
+    if row not in known:
+        raise ValueError(f"there is no row {row!r}; they are {', '.join(known)}")
+    if treatment.startswith("base"):
+        return [(treatment.removeprefix("base "), "")] * (layers + 1)
+    kept = ("random", "frozen") if row == "random" else (source, "learns" if treatment.endswith("+") else "frozen")
+    return [kept] * n + [("fresh", "")] * (layers - n + 1)
+
+
+def _weights(
+    ax: Axes,
+    at: tuple[float, float],
+    weights: str,
+    mark: str,
+    inch: float,
+    *,
+    size: tuple[float, float] = (1.35, 0.75),
+    text: bool = True,
+) -> None:
+    """A block of :func:`surgery_blocks`: a layer's weights, with a mark; without weights the mark alone."""
+    x, y = at
+    ink = "black"
+    if weights:
+        colour, _ = WEIGHTS[weights]
+        ink = "white" if colour in (RED, BLUE) else "black"
+        style = {"fc": colour, "ec": "#555555", "lw": 1.5 * inch, "zorder": 3}
+        if weights == "random":
+            style |= {"hatch": "//", "ec": "#888888"}
+        shape = patches.BoxStyle("round", pad=0, rounding_size=0.08)
+        ax.add_artist(patches.FancyBboxPatch(np.subtract(at, np.divide(size, 2)), *size, boxstyle=shape, **style))
+        if text:
+            letters = 24 if len(weights) == 1 else 16
+            style = {"path_effects": [patheffects.withStroke(linewidth=4 * inch, foreground="#cccccc")]}
+            shift = (0.17 if len(weights) < 4 else 0.2) if mark else 0
+            ax.text(
+                x - shift, y, weights, fontsize=letters * inch, color=ink, **_MIDDLE, zorder=5,
+                **style if weights == "random" else {},
+            )  # fmt: skip
+            x += 0.46 if len(weights) > 3 else 0.3
+    if mark == "frozen":
+        ax.add_artist(patches.Rectangle((x - 0.14, y - 0.2), 0.28, 0.23, color=ink, lw=0, zorder=5))
+        ax.add_artist(patches.Arc((x, y + 0.03), 0.19, 0.3, theta2=180, color=ink, lw=3.5 * inch, zorder=5))
+    if mark == "learns":
+        for across in ([x - 0.16, x + 0.16], [y, y]), ([x, x], [y - 0.16, y + 0.16]):
+            ax.plot(*across, color=ink, linewidth=5 * inch, solid_capstyle="butt", zorder=5)
+
+
+def _legend_places(texts: Sequence[str], width: float) -> tuple[list[tuple[float, int]], int]:
+    """Where the entries of a legend begin, x and line, set one after the other; and how many lines there are."""
+    places, x, lines = [], np.inf, 0
+    for wide in _widths(texts, 18) + 1.1:
+        if x + wide > width + 0.4:
+            x, lines = 0.0, lines + 1
+        places.append((x, lines - 1))
+        x += wide
+    return places, lines
+
+
+def curve_names(table: pd.DataFrame) -> pd.Series:
+    """Which curve each row of a grid's table belongs to: ``base B``, ``AnB``, ``AnB from far`` …
+
+    Raises:
+        ValueError: the column ``treatment`` or ``source`` is missing, or there is no such treatment.
+    """
+    for column in ("treatment", "source"):
+        need(table, column)
+    known = [name for name in _CURVES if "far" not in name]
+    if unknown := set(table["treatment"]) - {"base", *known}:
+        raise ValueError(f"there is no treatment {min(map(str, unknown))!r}; they are base, {', '.join(known)}")
+    names = table["treatment"] + table["source"].map({"far": " from far"}).fillna("")
+    return names.where(table["treatment"] != "base", "base " + table["source"])
+
+
+def transferability(
+    table: pd.DataFrame,
+    *,
+    metric: str = "accuracy",
+    difference: bool = False,
+    highlight: tuple[str, int] | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Figure 2 of Yosinski et al. 2014: a score on B against the depth n; runs are dots, means over splits lines.
+
+    Nothing is copied at n = 0, which is base B; its line goes right across, in a band of one standard deviation over
+    the splits.
+
+    Args:
+        table: of one network, by :func:`tlcourse.transferability.run_grid`: ``network``, ``split``, ``source``,
+            ``treatment``, ``n``, ``seed`` and the metric.
+        metric: the column to draw.
+        difference: each run less base B of its split and seed, so that how hard a split is does not matter.
+        highlight: a curve, such as ``AnB from far``, and a depth to mark.
+
+    Raises:
+        ValueError: a column is missing, a treatment is unknown, there is more than one network or no run, no base B
+            to compare with, or nothing at the place to mark.
+    """
+    table = _measured(table, ["network", "split", "source", "treatment", "n", "seed", metric])
+    if len(networks := table["network"].unique()) > 1:
+        raise ValueError(f"draw one network at a time, not {', '.join(map(str, networks))}")
+    table = table.assign(curve=curve_names(table), value=_less_base(table, metric) if difference else table[metric])
+    if highlight and not ((table["curve"] == highlight[0]) & (table["n"] == highlight[1])).any():
+        raise ValueError(f"there is no run of {highlight[0]} at n={highlight[1]} to mark")
+    ax = ax if ax is not None else plt.subplots(figsize=(13, 6.5))[1]
+    curves = [name for name in _CURVES if (table["curve"] == name).any()]
+    deepest = max(table["n"].max(), 1)
+    ax.set_xlim(-0.45, deepest + 0.45)
+    base, ends = table[table["curve"] == "base B"], []
+    if len(base):
+        by_split = base.groupby("split")["value"].mean()
+        level, spread = by_split.mean(), by_split.std() if len(by_split) > 1 else 0
+        ax.axhspan(level - spread, level + spread, color="black", alpha=0.07, lw=0)
+        ax.axhline(level, color="black", linewidth=2, zorder=1.5)
+        if not difference:
+            ax.plot(base["n"], base["value"], "o", color="black", markersize=7, alpha=0.4)
+        ax.plot(0, level, "o", color="black", markersize=13, zorder=4)
+        ends.append(("base B", deepest + 0.45, level, "black"))
+    for name, shift in zip(curves, _shifts(np.arange(2), len(curves)), strict=True):
+        colour, marker, line = _CURVES[name]
+        runs = table[table["curve"] == name]
+        means = runs.groupby(["n", "split"])["value"].mean().groupby("n").mean()
+        pale = 0.25 if highlight and highlight[0] != name else 1
+        x, y = (means.index + shift).to_numpy(), means.to_numpy()
+        if len(base):
+            x, y = [0, *x], [level, *y]
+        face = "white" if "+" in name else colour
+        style = {"color": colour, "marker": marker, "markerfacecolor": face, "markeredgewidth": 2.5}
+        ax.plot(runs["n"] + shift, runs["value"], marker, color=colour, markersize=6, alpha=0.4 * pale, zorder=2)
+        ax.plot(x, y, line, **style, markersize=11, linewidth=3, alpha=pale, markevery=slice(len(x) - len(means), None))
+        ends.append((name, x[-1], y[-1], colour))
+        if highlight and highlight[0] == name:
+            at = highlight[1]
+            chosen = runs.loc[runs["n"] == at, "value"]
+            dots = {"color": colour, "markersize": 9, "markeredgecolor": "black", "zorder": 7}
+            ax.plot(np.full(len(chosen), at + shift), chosen, marker, **dots)
+            ax.plot(at + shift, means[at], "o", markersize=28, fillstyle="none", color="black", mew=3, zorder=6)
+            ax.axvspan(at - 0.4, at + 0.4, color=colour, alpha=0.13, lw=0)
+    share = metric in ("accuracy", "macro_f1")
+    words = metric.replace("_", " ")
+    if difference:
+        scale = 100 if share else 1
+        ax.set_ylabel(f"{words} less that of base B{', points' * share}", fontsize=18)
+        ax.yaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda value, _: signed(scale * value, "+.3g")))
+    else:
+        ax.set_ylabel(f"{words} on B", fontsize=18)
+        if share:
+            ax.yaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda value, _: f"{100 * value:.3g}%"))
+    ax.margins(y=0.06)
+    depths = np.unique([0, *table["n"]])
+    ax.set_xticks(depths, [str(n) for n in depths])
+    ax.set_xlabel("n, the first layers that are copied (0: base B)", fontsize=18)
+    ax.tick_params(labelsize=16)
+    ax.grid(axis="x", visible=False)
+    _name_ends(ax, ends)
+    return ax
+
+
+def _less_base(table: pd.DataFrame, metric: str) -> pd.Series:
+    """Each run's metric less that of base B, of the same split and seed."""
+    pair = ["split", "seed"]
+    base = table[curve_names(table) == "base B"].groupby(pair)[metric].mean().rename("base")
+    values = table[[*pair, metric]].join(base, on=pair)
+    if (missing := values[values["base"].isna()]).size:
+        split, seed = missing[pair].iloc[0]
+        raise ValueError(f"split {split}, seed {seed} has no base B to compare with")
+    return values[metric] - values["base"]
+
+
+def signed(value: float, form: str = "+.1f") -> str:
+    """A difference as it is read: +1.5, −0.3, and 0 where nothing is left of it."""
+    text = format(value, form)
+    return "0" if float(text) == 0 else text.replace("-", "−")
+
+
+def layer_likeness(
+    matrix: np.ndarray,
+    names: Sequence[str] | None = None,
+    *,
+    of: tuple[str, str] = ("base A", "base B"),
+    axes: Sequence[Axes] | None = None,
+) -> list[Axes]:
+    """How like the layers of two networks are: all pairs as a heat map, and layer by layer its diagonal.
+
+    Args:
+        matrix: (N, N), of :func:`tlcourse.transferability.likeness`, a row a layer of the first network; 0 to 1.
+        names: of the N layers, the first one's first; their numbers unless given.
+        of: what the two networks are.
+        axes: two, for the map and for the diagonal.
+
+    Raises:
+        ValueError: the matrix is not square or not of 0 to 1, or there are not as many names as layers.
+    """
+    matrix = np.asarray(matrix, dtype=np.float64)
+    if matrix.ndim != 2 or len(set(matrix.shape)) != 1 or not matrix.size:
+        raise ValueError(f"the likeness of N layers with N others is (N, N), not {matrix.shape}")
+    n = len(matrix)
+    names = [str(i + 1) for i in range(n)] if names is None else list(names)
+    if len(names) != n:
+        raise ValueError(f"{len(names)} names for {n} layers")
+    if not ((matrix >= 0) & (matrix <= 1 + 1e-6)).all():
+        raise ValueError("likeness is from 0 to 1, and no value may be missing")
+    if axes is None:
+        axes = plt.subplots(1, 2, figsize=(15, 6.8), width_ratios=[1.15, 1])[1]
+    left, right = axes
+    left.imshow(matrix, cmap="Blues", vmin=0, vmax=1, origin="lower", interpolation="nearest")
+    size = float(np.clip(135 / n, 7, 19))
+    for (row, column), value in np.ndenumerate(matrix):
+        text = f"{value:.2f}".replace("0.", ".", 1)
+        left.text(column, row, text, fontsize=size, color="white" if value > 0.55 else "black", **_MIDDLE)
+    for i in range(n):
+        left.add_patch(patches.Rectangle((i - 0.5, i - 0.5), 1, 1, fill=False, edgecolor=ORANGE, linewidth=4))
+    ticks = {"fontsize": 16, "parse_math": False}
+    turned = {"rotation": 35, "ha": "right", "rotation_mode": "anchor"} if max(map(len, names)) > 3 else {}
+    left.set_xticks(range(n), map(drawable, names), **ticks, **turned)
+    left.set_yticks(range(n), map(drawable, names), **ticks)
+    left.set_xlabel(f"layers of {drawable(of[1])}", fontsize=18, parse_math=False)
+    left.set_ylabel(f"layers of {drawable(of[0])}", fontsize=18, parse_math=False)
+    left.tick_params(length=0)
+    left.grid(visible=False)
+    left.spines[:].set_visible(False)
+    diagonal = np.diag(matrix)
+    right.plot(range(n), diagonal, color=ORANGE, marker="o", markersize=14, linewidth=4)
+    for i, value in enumerate(diagonal):
+        above = {"xytext": (0, 14), "textcoords": "offset points", "ha": "center", "fontsize": 17}
+        right.annotate(f"{value:.2f}", (i, value), path_effects=_HALO, **above)
+    right.set(xlim=(-0.5, n - 0.5), ylim=(0, 1.15))
+    right.set_yticks(np.linspace(0, 1, 6))
+    right.set_xticks(range(n), map(drawable, names), **ticks, **turned)
+    right.set_xlabel("the same layer of both", fontsize=18)
+    right.set_ylabel("likeness (CKA)", fontsize=18)
+    right.tick_params(axis="y", labelsize=16)
+    right.grid(axis="x", visible=False)
+    return [left, right]
+
+
+def observations(verdicts: pd.DataFrame, *, axes: Sequence[Axes] | None = None) -> list[Axes]:
+    """What the paper observed, contrast by contrast: a dot the mean, a bar its interval; a column a network.
+
+    A contrast is said to be above 0: it holds where all of its interval is, fails where all is below.
+
+    Args:
+        verdicts: of :func:`tlcourse.transferability.verdicts`, of a score from 0 to 1; where an interval is endless,
+            that of one split, it is a dotted line.
+        axes: as many as networks.
+
+    Raises:
+        ValueError: a column is missing, there is no row, a verdict is none, or there are not as many axes.
+    """
+    for column in ("network", "observation", "contrast", "mean", "low", "high", "verdict"):
+        need(verdicts, column)
+    if verdicts.empty:
+        raise ValueError("there is no verdict to draw")
+    if unknown := set(verdicts["verdict"]) - set(_VERDICTS):
+        raise ValueError(f"there is no verdict {min(map(str, unknown))!r}; they are {', '.join(_VERDICTS)}")
+    networks = verdicts["network"].unique()
+    contrasts = verdicts[["observation", "contrast"]].drop_duplicates()
+    rows: list[tuple[str, str]] = []  # an observation without a contrast is a heading
+    for name, some in contrasts.groupby("observation", sort=False)["contrast"]:
+        rows += [(name, ""), *((name, contrast) for contrast in some)]
+    if axes is None:
+        size = (8 + 4.2 * len(networks), 1.8 + 0.5 * len(rows))
+        axes = np.atleast_1d(plt.subplots(1, len(networks), figsize=size, sharey=True)[1])
+    if len(axes) != len(networks):
+        raise ValueError(f"{len(axes)} axes for {len(networks)} networks")
+    seen = 100 * verdicts[["mean", "low", "high"]].to_numpy(float)
+    seen = [0, *seen[np.isfinite(seen)]]
+    low, high = min(seen), max(seen)
+    room = max(high - low, 0.1)
+    for ax, network in zip(axes, networks, strict=True):
+        for found in verdicts[verdicts["network"] == network].itertuples():
+            y = rows.index((found.observation, found.contrast))
+            colour, marker = _VERDICTS[found.verdict]
+            if np.isfinite([found.low, found.high]).all():
+                ends = 100 * np.array([found.low, found.high])
+                ax.plot(ends, [y, y], "|-", color=colour, linewidth=5, markersize=16, mew=2.5, solid_capstyle="butt")
+            else:
+                ax.axhline(y, color=colour, linewidth=2, linestyle=":")
+            ax.plot(100 * found.mean, y, marker, color=colour, markersize=15, markeredgecolor="white", zorder=3)
+            beside = {"xycoords": ("axes fraction", "data"), "xytext": (8, 0), "textcoords": "offset points"}
+            ax.annotate(signed(100 * found.mean), (1, y), va="center", fontsize=18, color=colour, **beside)
+        ax.axvline(0, color="black", linewidth=2, zorder=1)
+        ax.set(xlim=(low - 0.06 * room, high + 0.06 * room), ylim=(len(rows) - 0.5, -0.5))
+        ax.set_title(drawable(str(network)), fontsize=20, parse_math=False)
+        ax.set_xlabel("points", fontsize=18)
+        ax.tick_params(axis="x", labelsize=16)
+        ax.tick_params(axis="y", length=0, labelleft=ax is axes[0])
+        ax.grid(axis="y", visible=False)
+        ax.spines["left"].set_visible(False)
+    axes[0].set_yticks(range(len(rows)), [drawable(contrast or name) for name, contrast in rows], parse_math=False)
+    for label, (_, contrast) in zip(axes[0].get_yticklabels(), rows, strict=True):
+        label.set(fontsize=17 if contrast else 20, color="black" if contrast else BLUE)
+    drawn = {name: style for name, style in _VERDICTS.items() if (verdicts["verdict"] == name).any()}
+    handles = [
+        mpl.lines.Line2D([], [], color=colour, marker=marker, markersize=14, linewidth=5, label=name)
+        for name, (colour, marker) in drawn.items()
+    ]
+    style = {"loc": "lower right", "bbox_to_anchor": (0, 1), "ncols": 3, "borderaxespad": 0.2}
+    axes[0].legend(handles=handles, frameon=False, fontsize=17, columnspacing=1.2, **style)
+    return list(axes)
