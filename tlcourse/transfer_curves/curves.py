@@ -1,8 +1,4 @@
-"""What transfer buys: learning curves with and without it, the three benefits as numbers, and sources near and far.
-
->>> sst2 = data.load("sst2")
->>> curves = step_curves(sst2.train, sst2.valid, label="sentiment", labels=500, seeds=range(5))
->>> benefits(curves, rise=40)  # higher start, higher slope, higher asymptote, each with its interval
+"""Learning curves: an encoder from scratch, as features and fine-tuned, over steps, over labels, after sources.
 
 One encoder, treated in three ways (:data:`TREATMENTS`). They share everything else: the rows of a seed, their order in
 batches, the head and its rate. So a difference between two curves of one seed is the treatment's, and seeds pair.
@@ -25,7 +21,6 @@ import numpy as np
 import pandas as pd
 import torch
 from fastai.callback.core import Callback
-from scipy.stats import norm, t
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
@@ -33,7 +28,7 @@ from torch import Tensor, nn
 
 from tlcourse import profile
 from tlcourse.baselines import linear_svm
-from tlcourse.data.frames import classes_of, label_column, labels_of, need, texts_of
+from tlcourse.data.frames import classes_of, label_column, labels_of, texts_of
 from tlcourse.data.splits import labelled_subset
 from tlcourse.encoders import Checkpoint, evaluated, load_encoder
 from tlcourse.text import SortedBatches
@@ -43,7 +38,6 @@ SCRATCH, FEATURES, FINE_TUNING = TREATMENTS = ("scratch", "feature extraction", 
 WORDS = "words"  # a linear SVM on tf-idf: no encoder at all
 NONE, FRESH = "none", "fresh weights"  # in place of a source
 STANDARD = 128  # texts whose states say what is standard
-START, SLOPE, ASYMPTOTE = BENEFITS = ("start", "slope", "asymptote")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,58 +76,6 @@ class Recipe:
     def steps(self) -> int:
         """The length of the training."""
         return self.measured[-1]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sizes:
-    """How large the measurements are; the encoder is MiniLM.
-
-    Attributes:
-        target: the data set; the class is its own.
-        labels: drawn for the curves over steps.
-        held_out: texts that those, and the sources, are measured on, at most.
-        recipe: of the curves over steps.
-        counts: labels of the curves over labels, measured on up to 1,000 texts.
-        count_layers: of the encoder, for these.
-        sources: data sets, beside the half of the target's own training rows that is set aside as the nearest source.
-        source_labels: of the target after a source.
-        source_recipe, target_recipe: of a source, and of the target after it.
-        seeds: how often each of the curves is run, and each source.
-    """
-
-    target: str
-    labels: int
-    held_out: int
-    recipe: Recipe
-    counts: tuple[int, ...]
-    count_layers: int | None
-    sources: tuple[str, ...]
-    source_labels: int
-    source_recipe: Recipe
-    target_recipe: Recipe
-    seeds: tuple[int, int]
-
-
-SIZES = {
-    "smoke": Sizes(
-        target="spam", labels=40, held_out=60, recipe=Recipe(measured=(0, 2, 4, 6, 8, 10), batch_size=8, layers=1),
-        counts=(10, 30), count_layers=1, sources=("thai_intents",), source_labels=20,
-        source_recipe=Recipe(measured=(6,), batch_size=8, layers=1),
-        target_recipe=Recipe(measured=(4,), batch_size=8, layers=1), seeds=(2, 2),
-    ),
-    "laptop": Sizes(
-        target="sst2", labels=500, held_out=250, recipe=Recipe(measured=(0, 5, 10, 20, 30, 40, 50), layers=3),
-        counts=(10, 30, 100, 300, 1000), count_layers=4, sources=("wisesight", "truevoice"), source_labels=50,
-        source_recipe=Recipe(measured=(50,), layers=3, max_length=40),
-        target_recipe=Recipe(measured=(30,), layers=3), seeds=(5, 3),
-    ),
-    "gpu": Sizes(
-        target="sst2", labels=2000, held_out=1000,
-        recipe=Recipe(measured=(0, 5, 10, 20, 30, 50, 75, 100, 150, 200, 300, 400)),
-        counts=(10, 30, 100, 300, 1000, 3000), count_layers=4, sources=("imdb", "wisesight", "truevoice"),
-        source_labels=50, source_recipe=Recipe(measured=(300,)), target_recipe=Recipe(measured=(60,)), seeds=(10, 5),
-    ),
-}  # fmt: skip
 
 
 # ---------------------------------------------------------------------------------------------------- learning curves
@@ -399,6 +341,20 @@ def features(checkpoint: Checkpoint, pieces: Pieces) -> np.ndarray:
     return found
 
 
+def text_features(
+    texts: Sequence[str], *, encoder: str | Path = "minilm", layers: int | None = None, max_length: int = 64
+) -> np.ndarray:
+    """Off the shelf: each text as the mean of its states in a frozen encoder, (N, D) float32.
+
+    Args:
+        texts: to read.
+        encoder, layers: as :func:`cut_encoder`.
+        max_length: pieces of a text that are read.
+    """
+    checkpoint = cut_encoder(encoder, layers=layers)
+    return features(checkpoint, Pieces.of(checkpoint, texts, max_length))
+
+
 def _by_length(lengths: Sequence[int], size: int = 64) -> list[np.ndarray]:
     """Places of items in batches of like length."""
     order = np.argsort(lengths, kind="stable")
@@ -545,145 +501,3 @@ def _train(
             progress=False,
         )
     return measuring.scores if measuring else {}
-
-
-# ------------------------------------------------------------------------------------------------- the three benefits
-def summarise(
-    curves: pd.DataFrame, *, start: int | None = None, rise: int | None = None, last: int = 3
-) -> pd.DataFrame:
-    """The start, the slope and the asymptote of each curve (Torrey and Shavlik 2010, figure 2).
-
-    ==========  ================  =========================================================================
-    start       score             at step `start`
-    slope       score / 100 steps of the straight line through the measurements from step 0 to `rise` (least
-                                  squares)
-    asymptote   score             the mean of the last measurements
-    ==========  ================  =========================================================================
-
-    All three are linear in the scores: a curve that lies higher by c starts and ends higher by c and is as steep, and
-    noise moves them without pushing them one way, as it would a steepest gain or the first step above some score.
-    The weakness of the slope: a score has a ceiling. A curve that starts high has less left to gain, so its slope may
-    be lower although its learner is faster; and the slope hangs on `rise`. The asymptote is what the budget of
-    steps gives, and no limit where the curve still climbs.
-
-    Args:
-        curves: of :func:`step_curves`: ``treatment``, ``seed``, ``steps`` and ``score``.
-        start: the step to read the start at; the first one measured unless given.
-        rise: the last step of the slope's line; a quarter of the last step unless given.
-        last: how many measurements are averaged at the end.
-
-    Returns:
-        A row a curve: ``treatment``, ``seed`` and the three.
-
-    Raises:
-        ValueError: curves were not measured at the same steps or twice at one, there are too few measurements, or none
-            at `start`.
-    """
-    for column in ("treatment", "seed", "steps", "score"):
-        need(curves, column)
-    if curves.duplicated(["treatment", "seed", "steps"]).any():
-        raise ValueError("a treatment, a seed and a step occur twice: one curve each, please")
-    wide = curves.pivot(index=["treatment", "seed"], columns="steps", values="score")  # a row a curve
-    if wide.isna().any(axis=None):
-        treatment, seed = wide.index[wide.isna().any(axis=1)][0]
-        raise ValueError(f"the curve of {treatment}, seed {seed}, lacks a step at which another was measured")
-    steps, scores = wide.columns.to_numpy(float), wide.to_numpy()  # (S,), (curves, S)
-    start = int(steps[0]) if start is None else start
-    early = steps <= (steps[-1] / 4 if rise is None else rise)
-    if start not in steps:
-        raise ValueError(f"nothing was measured at step {start}, only at {', '.join(f'{s:.0f}' for s in steps)}")
-    if early.sum() < 2 or not 1 <= last <= len(steps):
-        raise ValueError(f"{early.sum()} measurements for the slope and {len(steps)} in all: two and {last} are needed")
-    x = steps[early] - steps[early].mean()
-    table = {
-        START: scores[:, steps == start][:, 0],
-        SLOPE: 100 * scores[:, early] @ x / (x @ x),
-        ASYMPTOTE: scores[:, -last:].mean(axis=1),
-    }
-    return pd.DataFrame(table, index=wide.index).reset_index()
-
-
-def benefits(
-    curves: pd.DataFrame,
-    *,
-    baseline: str = SCRATCH,
-    start: int | None = None,
-    rise: int | None = None,
-    last: int = 3,
-    confidence: float = 0.95,
-) -> pd.DataFrame:
-    """The lecture's three benefits: by how much each treatment's start, slope and asymptote are above a baseline's.
-
-    Args:
-        curves, start, rise, last: as :func:`summarise`.
-        baseline: the treatment to compare with.
-        confidence: of the intervals.
-
-    Returns:
-        A row a treatment and benefit: ``treatment``, ``benefit``, its mean ``value``, that of the ``baseline``, their
-        ``difference``, and its interval ``low`` to ``high`` over seeds (:func:`bootstrap_interval`, paired).
-
-    Raises:
-        ValueError: as :func:`summarise`; the baseline is not among the treatments; or there are not two seeds, or not
-            the same ones in both.
-    """
-    table = summarise(curves, start=start, rise=rise, last=last)
-    return paired(
-        table.melt(["treatment", "seed"], var_name="benefit"), by="benefit", baseline=baseline, confidence=confidence
-    )
-
-
-def paired(
-    frame: pd.DataFrame, *, by: str, baseline: str, value: str = "value", confidence: float = 0.95
-) -> pd.DataFrame:
-    """How far each treatment is above a baseline, seed by seed, at each value of another column.
-
-    >>> paired(label_curves(...), by="labels", baseline=WORDS, value="score")
-
-    Returns:
-        Columns ``treatment``, the one of `by`, ``value``, ``baseline``, ``difference``, ``low`` and ``high``.
-
-    Raises:
-        ValueError: as :func:`benefits`.
-    """
-    for column in ("treatment", "seed", by, value):
-        need(frame, column)
-    names = list(dict.fromkeys(frame["treatment"]))
-    if baseline not in names:
-        raise ValueError(f"the baseline {baseline!r} is not among the treatments {', '.join(names)}")
-    rows = []
-    for place, some in frame.groupby(by, sort=False):
-        wide = some.pivot(index="seed", columns="treatment", values=value)
-        for name in names:
-            if name != baseline:
-                if wide[[name, baseline]].isna().any(axis=None):
-                    raise ValueError(f"{name} and {baseline} were not run with the same seeds")
-                difference = (wide[name] - wide[baseline]).to_numpy()
-                interval = bootstrap_interval(difference, confidence=confidence)
-                rows.append((name, place, wide[name].mean(), wide[baseline].mean(), difference.mean(), *interval))
-    columns = ["treatment", by, "value", "baseline", "difference", "low", "high"]
-    return pd.DataFrame(rows, columns=columns)
-
-
-def bootstrap_interval(
-    values: Sequence[float] | np.ndarray, *, confidence: float = 0.95, resamples: int = 10_000, seed: int = 0
-) -> tuple[float, float]:
-    """The interval of the mean of some values, which are drawn anew (bootstrap, expanded percentiles).
-
-    Plain percentiles are too narrow for few values. Theirs are moved outwards, from z to t sqrt(n / (n - 1))
-    (Hesterberg 2015, section 4.1.2). Five values then give about their range, which covers the mean of a symmetric
-    distribution 15 times in 16; three cannot give more than 3 times in 4, whatever the confidence asked.
-
-    Raises:
-        ValueError: there are not two values, one is not finite, or the confidence is not between 0 and 1.
-    """
-    values = np.asarray(values, dtype=np.float64)
-    n = len(values)
-    if n < 2 or not np.isfinite(values).all():
-        raise ValueError(f"an interval needs two finite values or more, not {values.tolist()}")
-    if not 0 < confidence < 1:
-        raise ValueError(f"the confidence is between 0 and 1, not {confidence}")
-    tail = norm.cdf(t.ppf((1 - confidence) / 2, n - 1) * np.sqrt(n / (n - 1)))
-    means = values[np.random.default_rng(seed).integers(n, size=(resamples, n))].mean(axis=1)
-    low, high = np.quantile(means, [tail, 1 - tail])
-    return float(low), float(high)
