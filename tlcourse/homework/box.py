@@ -12,6 +12,7 @@ import contextlib
 import io
 import os
 import random
+import shutil
 import signal
 import site
 import subprocess
@@ -39,6 +40,7 @@ STRANGERS = range(0x7000_0000, 0x7FFF_0000)
 """User ids that nobody has: where root starts a box, its command runs under one of them."""
 
 SYSTEM = ("/bin", "/lib", "/lib32", "/lib64", "/usr/bin", "/usr/lib", "/usr/lib32", "/usr/lib64")
+GROUPS, MINE = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 LIBRARIES = ("/etc/ld.so.cache", "/etc/alternatives")
 DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
 
@@ -139,8 +141,8 @@ printf %s "$devices$visible" | while read -r path; do
     mkdir -p ".${path%/*}"
     if [ -L "$path" ]; then cp -P "$path" ".$path"; continue; fi
     if [ -d "$path" ]; then mkdir ".$path"; else : > ".$path"; fi
-    mount --bind "$path" ".$path"
-    case $path in /dev/*) ;; *) mount -o remount,bind,ro,nosuid,nodev ".$path";; esac
+    case $path in /dev/*) how=bind,nosuid,noexec;; *) how=bind,ro,nosuid,nodev;; esac
+    mount -o $how "$path" ".$path"
 done
 printf %s "$hidden" | while read -r path; do mount -t tmpfs -o ro,size=4k hidden ".$path"; done
 mkdir -p proc tmp box
@@ -216,7 +218,8 @@ class Box(ABC):
         """Run a command among files.
 
         Args:
-            command: its first word is looked up beside the Python that runs this, then in ``/usr/bin``.
+            command: such as ``[sys.executable, "main.py"]``; names are looked up beside that Python, then in
+                ``/usr/bin``.
             files: content by name, which may have folders; they stand in ``/box``.
             limits: for it.
 
@@ -239,7 +242,7 @@ class Box(ABC):
             "processes": str(limits.processes),
             "output": str(limits.output),
             "most": str(FILES),
-            "uid": "" if os.getuid() else str(random.SystemRandom().choice(STRANGERS)),
+            "uid": stranger(),
             "groups": " ".join(map(str, groups)),
         }
         environment = [f"{name}={value}" for name, value in ENVIRONMENT.items()]
@@ -256,7 +259,12 @@ class Box(ABC):
                 )
             out = Reader(process.stdout, limits.output + FILES * 4096)
             log = Reader(process.stderr, limits.output)
-            stopped = self.watch(process, out, limits)
+            try:
+                stopped = self.watch(process, out, limits)
+            except BaseException:
+                self.stop(process)
+                process.wait()
+                raise
             out.join()
             log.join()
         finally:
@@ -286,9 +294,9 @@ class Box(ABC):
                     stopped = "memory"
                 if stopped:
                     self.stop(process)
-        if process.returncode == 128 + signal.SIGKILL and out.since and time.monotonic() - out.since >= limits.seconds:
-            return stopped or "time"
-        return stopped
+        on_time = not out.since or time.monotonic() - out.since < limits.seconds
+        killed = process.returncode == 128 + signal.SIGKILL and not on_time
+        return "time" if killed or process.returncode == 128 + signal.SIGXCPU else stopped
 
     def stop(self, process: subprocess.Popen) -> None:
         """End process 1 of the box; the kernel ends all others before its parent, which waits for it, goes on."""
@@ -298,9 +306,9 @@ class Box(ABC):
 
     def works(self) -> bool:
         """Whether this machine has it, and it keeps out what it should."""
-        others = [str(Path(__file__)), str(Path.home() / ".ssh"), "/etc/shadow", "/etc/passwd", "/home", "/var"]
+        others = [__file__, str(Path.home() / ".ssh"), "/etc/shadow", "/etc/passwd", "/sys/fs"]
         try:
-            outcome = self.run(["python", "-I", "-c", PROBE, *others], {"given": b"1"}, limits=Limits(seconds=20))
+            outcome = self.run([sys.executable, "-I", "-c", PROBE, *others], {"given": b"1"}, limits=Limits(seconds=20))
         except OSError:
             return False
         return outcome.code == 0 and outcome.files == {"done": b"1"}
@@ -343,7 +351,16 @@ class Bubblewrap(Box):
             root += ["--perms", "1777", "--size", variables["disk"], "--tmpfs", path]
         root += ["--symlink", "/proc/self/fd", "/dev/fd", "--symlink", "/tmp", "/dev/shm", "--proc", "/proc"]
         return [
-            *("bwrap", "--die-with-parent", "--as-pid-1", "--hostname", "box", "--cap-drop", "ALL", *user),
+            *(
+                shutil.which("bwrap") or "bwrap",
+                "--die-with-parent",
+                "--as-pid-1",
+                "--hostname",
+                "box",
+                "--cap-drop",
+                "ALL",
+                *user,
+            ),
             *(f"--unshare-{kind}" for kind in kinds),
             *(*root, "--remount-ro", "/", "sh", "-c", RUN, "box", *command),
         ]
@@ -365,7 +382,15 @@ class Engine(Box):
         limits = [f"--memory={variables['memory']}", f"--pids-limit={int(variables['processes']) + 8}"]
         names = ("DROP", "seconds", "cpu", "space", "disk", "processes", "output", "most")
         return [
-            *(self.name, "run", "--name", f"tlcourse-box-{uuid.uuid4().hex}", "--rm", "--interactive", "--pull=never"),
+            *(
+                shutil.which(self.name) or self.name,
+                "run",
+                "--name",
+                f"tlcourse-box-{uuid.uuid4().hex}",
+                "--rm",
+                "--interactive",
+                "--pull=never",
+            ),
             *("--network=none", "--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges"),
             *("--user=65534:65534", "--hostname=box", *limits, *volumes),
             *(f"--env={name}={variables[name]}" for name in names),
@@ -435,17 +460,16 @@ class NoBox:
 # ------------------------------------------------------------------------------------------- processes and their memory
 def make_groups(limits: Limits) -> list[Path]:
     """Control groups for the processes of a box, of version 1 or 2; an OSError where they cannot be had."""
-    tree = Path("/sys/fs/cgroup")
-    lines = (line.split(":", 2) for line in Path("/proc/self/cgroup").read_text().splitlines())
+    lines = (line.split(":", 2) for line in MINE.read_text().splitlines())
     mine = {controller: path.lstrip("/") for _, names, path in lines for controller in names.split(",")}
     memory, tasks = str(limits.memory), str(limits.processes + 8)  # the box has a few processes itself
     if "memory" in mine:
         wanted = {
-            tree / "memory" / mine["memory"]: {"memory.limit_in_bytes": memory},
-            tree / "pids" / mine["pids"]: {"pids.max": tasks},
+            GROUPS / "memory" / mine["memory"]: {"memory.limit_in_bytes": memory},
+            GROUPS / "pids" / mine["pids"]: {"pids.max": tasks},
         }
     else:
-        own = tree / mine.get("", "")
+        own = GROUPS / mine.get("", "")
         above = [folder for folder in (own, *own.parents) if (folder / "cgroup.subtree_control").exists()]
         fit = [f for f in above if {"memory", "pids"} <= {*(f / "cgroup.subtree_control").read_text().split()}]
         if not fit:
@@ -479,6 +503,13 @@ def remove_groups(groups: Sequence[Path]) -> bool:
             except OSError:  # a process is still on its way out
                 time.sleep(0.01)
     return killed
+
+
+def stranger() -> str:
+    """A user id for a box, if this is root, who may take any; else nothing."""
+    ranges = (map(int, line.split()) for line in Path("/proc/self/uid_map").read_text().splitlines())
+    mapped = any(first <= STRANGERS.start and STRANGERS.stop <= first + count for first, _, count in ranges)
+    return str(random.SystemRandom().choice(STRANGERS)) if mapped and os.getuid() == 0 else ""
 
 
 def children(process: int) -> list[int]:
@@ -540,7 +571,9 @@ def unpack(archive: bytes, given: Mapping[str, bytes], most: int) -> dict[str, b
         for member in tar:
             name = member.name.removeprefix("./")
             most -= member.size
-            if member.type == tarfile.REGTYPE and not member.issparse() and most >= 0 and len(files) < FILES:
+            plain = member.type == tarfile.REGTYPE and not member.issparse()
+            inside = name.isprintable() and not name.startswith("/") and ".." not in name.split("/")
+            if plain and inside and most >= 0 and len(files) < FILES:
                 content = tar.extractfile(member).read()
                 if given.get(name) != content:
                     files[name] = content
