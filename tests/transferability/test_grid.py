@@ -22,6 +22,7 @@ from tlcourse.transferability.grid import (
     better_start,
     co_adaptation,
     distance,
+    distant_floor,
     halves,
     load_base,
     random_floor,
@@ -237,6 +238,7 @@ CURVES = {  # as the paper's figure 2 has them: a value at each of seven depths
     ("A", "AnB"): [0.80, 0.79, 0.74, 0.70, 0.67, 0.63, 0.60],
     ("A", "AnB+"): [0.82, 0.82, 0.83, 0.82, 0.83, 0.84, 0.83],
     ("far", "AnB"): [0.78, 0.74, 0.68, 0.60, 0.52, 0.45, 0.40],
+    ("far", "AnB+"): [0.82, 0.81, 0.82, 0.81, 0.82, 0.81, 0.82],
     ("none", "random"): [0.70, 0.60, 0.50, 0.40, 0.35, 0.30, 0.25],
 }
 
@@ -267,6 +269,7 @@ class TestObservations:
             "better start",
             "distance",
             "random floor",
+            "distant floor",
         ]
 
     @pytest.mark.parametrize(
@@ -277,6 +280,7 @@ class TestObservations:
             (better_start, {"AnB_plus": [0.75] * 7}),
             (distance, {"AnB_far": [0.85] * 7}),
             (random_floor, {"random": [0.75] * 7}),
+            (distant_floor, {"AnB_far": [0.20] * 7}),
         ],
     )
     def test_the_contrary_fails(self, observe, changed):
@@ -291,7 +295,7 @@ class TestObservations:
     def test_one_split_decides_nothing(self):
         seen = specificity(table(1))
         assert seen.verdict == "undecided"
-        assert seen.contrasts[0].interval == (-np.inf, np.inf)
+        assert seen.contrasts[0].interval == (-np.inf, np.inf) and np.isnan(seen.contrasts[0].p)
 
     def test_noise_leaves_it_open(self):
         assert better_start(table(noise=0.3)).verdict == "undecided"
@@ -313,10 +317,11 @@ class TestObservations:
         contrast = specificity(one).contrasts[0]
         half = 3.182446 * contrast.by_split.std() / 2  # Student's t, three degrees of freedom
         assert contrast.interval == pytest.approx((contrast.mean - half, contrast.mean + half))
+        assert (contrast.p < 0.05) == (contrast.verdict != "undecided") and 0 < contrast.p < 1
 
     def test_without_far_there_is_no_distance(self):
         near = table().query("source != 'far'")
-        assert "distance" not in set(verdicts(near).observation)
+        assert not {"distance", "distant floor"} & set(verdicts(near).observation)
         with pytest.raises(ValueError, match="the table has no AnB from far"):
             distance(near)
 

@@ -435,6 +435,11 @@ class Contrast:
         return self.mean - half, self.mean + half
 
     @property
+    def p(self) -> float:
+        """Of so large a mean, were there no difference (Student's t, two-sided); nan after one split."""
+        return float(stats.ttest_1samp(self.by_split, 0).pvalue) if len(self.by_split) > 1 else np.nan
+
+    @property
     def verdict(self) -> Literal["holds", "fails", "undecided"]:
         """Whether it is above 0, below, or too near to say with so many splits."""
         low, high = self.interval
@@ -564,7 +569,17 @@ def random_floor(table: pd.DataFrame, metric: str = "accuracy") -> Observation:
     return c.observation("random floor", contrasts, ("base B", "AnB", "random"))
 
 
-OBSERVATIONS = (co_adaptation, specificity, better_start, distance, random_floor)
+def distant_floor(table: pd.DataFrame, metric: str = "accuracy") -> Observation:
+    """Even a distant task is better than none: AnB from far is above random layers, AnB+ from far above base B."""
+    c = Curves(table, metric)
+    contrasts = {
+        "AnB from far over random": c.over("AnB from far", "random", c.depths),
+        "AnB+ from far over base B": c.over("AnB+ from far", "base B", c.depths),
+    }
+    return c.observation("distant floor", contrasts, ("base B", "AnB from far", "AnB+ from far", "random"))
+
+
+OBSERVATIONS = (co_adaptation, specificity, better_start, distance, random_floor, distant_floor)
 
 
 def verdicts(table: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame:
@@ -572,12 +587,12 @@ def verdicts(table: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame:
 
     Returns:
         A row a contrast: ``network``, ``observation``, ``contrast``, ``mean``, ``low``, ``high`` (95 %), ``splits``,
-        ``verdict`` (of the contrast) and ``observed`` (the observation's verdict). Distance is left out without far.
+        ``verdict`` (of the contrast) and ``observed`` (the observation's verdict). What needs far is left out without.
     """
     rows = []
     for network, some in table.groupby("network", sort=False):
         for observe in OBSERVATIONS:
-            if observe is distance and "far" not in set(some["source"]):
+            if observe in (distance, distant_floor) and "far" not in set(some["source"]):
                 continue
             seen = observe(some, metric)
             for c in seen.contrasts:
