@@ -2372,9 +2372,7 @@ WEIGHTS = {
 """Where the weights of a layer come from: its colour, and what the legend says."""
 SURGERY = ("base A", "base B", "BnB", "BnB+", "AnB", "AnB+", "random")
 """The rows of :func:`surgery_blocks`; there are also base far, AnB from far and AnB+ from far."""
-_MARKS = {"frozen": "frozen", "learns": "copied, and learns on"}
-_BLOCK_NAMES = {"plain CNN": "conv", "residual CNN": "conv", "LSTM": "LSTM", "transformer": "attention"}  # by kind
-_CURVES = {  # colour, marker, line
+CURVES = {
     "BnB": (BLUE, "o", "-"),
     "BnB+": (SKY, "o", "-"),
     "AnB": (RED, "s", "-"),
@@ -2383,6 +2381,9 @@ _CURVES = {  # colour, marker, line
     "AnB+ from far": (PURPLE, "D", ":"),
     "random": (GREY, "^", "-"),
 }
+"""What :func:`transferability` draws beside base B: colour, marker and line."""
+_MARKS = {"frozen": "frozen", "learns": "copied, and learns on"}
+_BLOCK_NAMES = {"plain CNN": "conv", "residual CNN": "conv", "LSTM": "LSTM", "transformer": "attention"}  # by kind
 _VERDICTS = {"holds": (GREEN, "o"), "undecided": ("#777777", "D"), "fails": (RED, "X")}
 
 
@@ -2422,7 +2423,7 @@ def surgery_blocks(
     entries += [("", mark, text) for mark, text in _MARKS.items() if mark in {m for _, m in used}]
     entries = entries if legend else []
     # In units of the axes, in which a block is 1.35 wide: letters are as large as the axes are, 1 inch a unit or less.
-    left = _widths(labels, 24).max() + 0.35
+    left = _widths(labels, 24).max() + 0.45
     columns = left + 1.45 * np.arange(len(names) + 1) + 0.7
     columns[-1] += 0.3
     width, cut = columns[-1] + 0.75, columns[n - 1 : n + 1].mean()
@@ -2526,7 +2527,7 @@ def curve_names(table: pd.DataFrame) -> pd.Series:
     """
     for column in ("treatment", "source"):
         need(table, column)
-    known = [name for name in _CURVES if "far" not in name]
+    known = [name for name in CURVES if "far" not in name]
     if unknown := set(table["treatment"]) - {"base", *known}:
         raise ValueError(f"there is no treatment {min(map(str, unknown))!r}; they are base, {', '.join(known)}")
     names = table["treatment"] + table["source"].map({"far": " from far"}).fillna("")
@@ -2564,7 +2565,7 @@ def transferability(
     if highlight and not ((table["curve"] == highlight[0]) & (table["n"] == highlight[1])).any():
         raise ValueError(f"there is no run of {highlight[0]} at n={highlight[1]} to mark")
     ax = ax if ax is not None else plt.subplots(figsize=(13, 6.5))[1]
-    curves = [name for name in _CURVES if (table["curve"] == name).any()]
+    curves = [name for name in CURVES if (table["curve"] == name).any()]
     deepest = max(table["n"].max(), 1)
     ax.set_xlim(-0.45, deepest + 0.45)
     base, ends = table[table["curve"] == "base B"], []
@@ -2578,7 +2579,7 @@ def transferability(
         ax.plot(0, level, "o", color="black", markersize=13, zorder=4)
         ends.append(("base B", deepest + 0.45, level, "black"))
     for name, shift in zip(curves, _shifts(np.arange(2), len(curves)), strict=True):
-        colour, marker, line = _CURVES[name]
+        colour, marker, line = CURVES[name]
         runs = table[table["curve"] == name]
         means = runs.groupby(["n", "split"])["value"].mean().groupby("n").mean()
         pale = 0.25 if highlight and highlight[0] != name else 1
@@ -2626,6 +2627,60 @@ def _less_base(table: pd.DataFrame, metric: str) -> pd.Series:
         split, seed = missing[pair].iloc[0]
         raise ValueError(f"split {split}, seed {seed} has no base B to compare with")
     return values[metric] - values["base"]
+
+
+def prediction(
+    guess: Mapping[int, float],
+    measured: pd.DataFrame | None = None,
+    *,
+    base: float,
+    name: str = "AnB",
+    ax: Axes | None = None,
+) -> Axes:
+    """A curve as somebody expected it, from base B over some depths; and, where it is given, as it was measured.
+
+    Args:
+        guess: by depth n, a share from 0 to 1.
+        measured: a row a split, a column a depth: each split a dot, their means a line.
+        base: the mean of base B.
+        name: of the curve, one of :data:`CURVES`.
+
+    Raises:
+        ValueError: nothing is expected, or at a depth that was not measured, or there is no such curve.
+    """
+    if not guess:
+        raise ValueError("nothing is expected: give a share for one depth at least")
+    if name not in CURVES:
+        raise ValueError(f"there is no curve {name!r}; they are {', '.join(CURVES)}")
+    if measured is not None and (missing := set(guess) - set(measured.columns)):
+        raise ValueError(f"{name} was not measured at n={min(missing)}")
+    ax = ax if ax is not None else plt.subplots(figsize=(12, 5.8))[1]
+    x, y = [0, *sorted(guess)], [base, *(guess[n] for n in sorted(guess))]
+    deepest, low, high = max(x), min(*y, base - 0.25), max(*y, base + 0.03)
+    colour, marker, _ = CURVES[name]
+    ends = [("base B", deepest + 0.4, base, "black"), ("expected", x[-1], y[-1], GREEN)]
+    if measured is not None:
+        means = measured.mean()
+        for n, expected in guess.items():
+            ax.plot([n, n], [expected, means[n]], color=GREY, linewidth=6, alpha=0.5, solid_capstyle="butt", zorder=1)
+        for _, split in measured.iterrows():
+            ax.plot(split.index, split, marker, color=colour, markersize=7, alpha=0.4)
+        ax.plot([0, *means.index], [base, *means], color=colour, marker=marker, markersize=13, linewidth=4)
+        ends.append(("measured", means.index[-1], means.iloc[-1], colour))
+        deepest, low, high = max(deepest, *means.index), min(low, measured.min().min()), max(high, measured.max().max())
+    ax.axhline(base, color="black", linewidth=2, zorder=1.5)
+    style = {"marker": "o", "markersize": 15, "markerfacecolor": "white", "markeredgewidth": 3}
+    ax.plot(x, y, "--", color=GREEN, linewidth=4, zorder=3, markevery=slice(1, None), **style)
+    ax.plot(0, base, "o", color="black", markersize=15, zorder=4)
+    ax.set(xlim=(-0.4, deepest + 0.4), ylim=(low - 0.03, high + 0.03))
+    ax.set_xticks(range(deepest + 1))
+    ax.set_xlabel(f"n of {name} (0: base B)", fontsize=18)
+    ax.set_ylabel("score on B", fontsize=18)
+    ax.yaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda value, _: f"{100 * value:.3g}%"))
+    ax.tick_params(labelsize=16)
+    ax.grid(axis="x", visible=False)
+    _name_ends(ax, ends)
+    return ax
 
 
 def signed(value: float, form: str = "+.1f") -> str:

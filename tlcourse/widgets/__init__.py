@@ -18,6 +18,7 @@ from tlcourse.widgets.elmo import layer_mixer, word_inventor
 from tlcourse.widgets.gpt import growth_demo, lambda_demo, prompt_demo, sampling_demo, transformations_demo
 from tlcourse.widgets.pretraining import connection_dropout, generator, nearest, next_word, segmentation
 from tlcourse.widgets.teaching import Question, exercise, hints, quiz
+from tlcourse.widgets.transfer import benefits_demo, labels_demo, predict_curve, surgery_demo
 from tlcourse.widgets.ulmfit import schedule_explorer, sentence_box, unfreezing_timeline
 from tlcourse.widgets.wikipedia import article_cleaner
 from tlcourse.widgets.word2vec import (
@@ -37,6 +38,7 @@ __all__ = [
     "analogy_calculator",
     "article_cleaner",
     "attention_demo",
+    "benefits_demo",
     "blank_demo",
     "connection_dropout",
     "exercise",
@@ -44,6 +46,7 @@ __all__ = [
     "growth_demo",
     "hints",
     "input_demo",
+    "labels_demo",
     "lambda_demo",
     "layer_mixer",
     "masking_demo",
@@ -52,6 +55,7 @@ __all__ = [
     "next_word",
     "pairs_demo",
     "parameters_demo",
+    "predict_curve",
     "project",
     "prompt_demo",
     "quiz",
@@ -60,6 +64,7 @@ __all__ = [
     "segmentation",
     "sense_explorer",
     "sentence_box",
+    "surgery_demo",
     "training_map",
     "transformations_demo",
     "unfreezing_timeline",
