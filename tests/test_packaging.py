@@ -36,6 +36,7 @@ LINUX = {"sys_platform": "linux", "platform_system": "Linux", "os_name": "posix"
 MAC = {"sys_platform": "darwin", "platform_system": "Darwin", "os_name": "posix", "platform_machine": "arm64"}
 WINDOWS = {"sys_platform": "win32", "platform_system": "Windows", "os_name": "nt", "platform_machine": "AMD64"}
 ELSEWHERE = {"appnope", "colorama", "pywinpty"}  # on macOS or Windows only: nothing of theirs to read on Linux
+SOLUTIONS = ("tlcourse/homework/keys/", "tlcourse/_notebooks/homework/")  # in the source tree only
 CONDA_NAMES = {"pytorch": "torch", "matplotlib-base": "matplotlib"}
 
 Environment = dict[str, str]
@@ -58,7 +59,7 @@ def requirements(*extras: str) -> list[Requirement]:
     return [r for r in map(Requirement, lines) if r.name != "tlcourse"]
 
 
-ALL = requirements("lab", "fast", "test", "dev")
+ALL = requirements("lab", "fast", "homework", "test", "dev")
 
 
 def read_pins(path: Path) -> dict[str, Version]:
@@ -148,7 +149,7 @@ def test_every_import_is_declared():
             and not names & set(map(canonicalize_name, distributions.get(module, [])))
         }
 
-    assert not undeclared("tlcourse", requirements("lab", "fast", "pretrain"))
+    assert not undeclared("tlcourse", requirements("lab", "fast", "pretrain", "homework"))
     assert not undeclared("tests", ALL)
 
 
@@ -171,7 +172,7 @@ def test_environment_yml_has_the_bounds_of_pyproject():
     assert set(environment) == {"name", "channels", "dependencies"}
     assert environment["channels"] == ["conda-forge"]
     *specs, from_pip = environment["dependencies"]
-    assert from_pip == {"pip": ["-e .[lab,fast]"]}, "pip brings what conda has not"
+    assert from_pip == {"pip": ["-e .[lab,fast,homework]"]}, "pip brings what conda has not"
 
     bounds = {r.name: r.specifier for r in requirements("lab", "fast")}
     pins = read_pins(TREE / "constraints.txt")
@@ -266,9 +267,10 @@ def test_wheel_holds_the_package_the_data_and_the_notebooks(wheel):
     for source, target in (("tlcourse", "tlcourse"), ("notebooks", "tlcourse/_notebooks")):
         kinds = ("*.py", "*.toml", "*.ipynb")
         paths = [p.relative_to(TREE / source).as_posix() for kind in kinds for p in (TREE / source).rglob(kind)]
-        assert paths
-        assert {f"{target}/{path}" for path in paths if ".ipynb_checkpoints" not in path} <= files
-    assert not [name for name in files if "__pycache__" in name or "checkpoints" in name]
+        wanted = {f"{target}/{path}" for path in paths if ".ipynb_checkpoints" not in path}
+        assert wanted - files == {path for path in wanted if path.startswith(SOLUTIONS)}
+        assert wanted & files
+    assert not [name for name in files if "__pycache__" in name or "checkpoints" in name or name.startswith(SOLUTIONS)]
     lessons = len(list((TREE / "notebooks").glob("*.ipynb")))
     assert wheel.stat().st_size < 1_100_000 * lessons, "the wheel grew by more than lessons; what is big is downloaded"
 

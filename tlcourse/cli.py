@@ -168,6 +168,25 @@ def build_parser() -> argparse.ArgumentParser:
     command = add("results", claims_results, "write the results page from the recorded runs", to=actions)
     add_output(command, Path("RESULTS.md"), "file")
 
+    command = add("homework", homework_prove, "give homework out, grade it, prove its hidden tests")
+    command.set_defaults(assignment=[], homework=None)
+    actions = add_actions(command)
+    release = add("release", homework_release, "write the students' notebooks and the key of a term", to=actions)
+    release.add_argument("--term", required=True, help="such as 2027-1")
+    release.add_argument("--out", type=Path, required=True, help="folder: release/ for students, and the key")
+    release.add_argument("--replace", action="store_true", help="replace what is there; the term keeps its seed")
+    grade = add("grade", homework_grade, "judge submissions in a box; goes on where it stopped", to=actions)
+    grade.add_argument("folder", type=Path, help="with a folder a student, or nbgrader's submitted/")
+    grade.add_argument("--key", type=Path, required=True, help="of the term, which the release wrote")
+    grade.add_argument("--out", type=Path, required=True, help="table; feedback pages and a picture stand beside it")
+    grade.add_argument("--workers", type=int, help="submissions at a time (default: one a core)")
+    grade.add_argument("--by-hand", type=Path, help="table with the scores of written questions")
+    grade.add_argument("--without-box", action="store_true", help="run what students wrote as yourself, unprotected")
+    prove = add("prove", homework_prove, "run every right and wrong solution against the hidden tests", to=actions)
+    for command in (release, grade, prove):
+        command.add_argument("--assignment", action="append", default=[], help="only this one (may be repeated)")
+        command.add_argument("--homework", type=Path, help="folder with keys/ and notebooks/ (default: the course's)")
+
     add("doctor", doctor, "check Python, packages, GPU, memory, disk, fonts and data; say what to do")
     add("site", site, "write the course's public address into badges and Colab cells")
     return parser
@@ -463,6 +482,65 @@ def claims_results(options: argparse.Namespace) -> int:
 
     print(f"Wrote {claims.write_results(options.output)}")
     return 0
+
+
+# --------------------------------------------------------------------------------------------------- homework
+
+
+def homework_release(options: argparse.Namespace) -> int:
+    """``tlcourse homework release``."""
+    from tlcourse.homework import assignments
+    from tlcourse.homework.release import release
+
+    found = assignments.find(options.homework, options.assignment)
+    *pages, key = release(options.term, options.out, found, replace=options.replace)
+    print(*pages, sep="\n")
+    print(f"{key}: keep it to yourself; grading needs it")
+    return 0
+
+
+def homework_grade(options: argparse.Namespace) -> int:
+    """``tlcourse homework grade``."""
+    from tlcourse.homework import assignments, grade
+    from tlcourse.homework.box import NoBox, find_box
+    from tlcourse.homework.release import TermKey
+
+    found = assignments.find(options.homework, options.assignment)
+    key = TermKey.read(options.key)
+    by_hand = grade.read_by_hand(options.by_hand) if options.by_hand else {}
+    kept, pages = (options.out.with_name(f"{options.out.stem}-{what}") for what in ("judged", "feedback"))
+    handed_in = grade.submissions(options.folder, found, besides=(kept, pages))
+    box = NoBox() if options.without_box else find_box()
+    if box is None:
+        raise OSError(
+            "this machine has no box to run students' code in; `apt install bubblewrap` or a container engine brings "
+            "one. With --without-box it runs as you, and can read and change whatever you can"
+        )
+    graded = grade.grade(handed_in, key, found, box=box, kept=kept, workers=options.workers)
+    reports = grade.with_scores_by_hand(graded.reports, by_hand)
+    table = grade.table(reports)
+    grade.write_table(table, options.out)
+    grade.write_pages(reports, found, pages, term=key.term)
+    grade.write_figure(table, options.out.with_suffix(".png"))
+    print(f"{options.out}\n{pages}\n{options.out.with_suffix('.png')}")
+    for (student, name), fault in graded.faults.items():
+        print(f"{student}, {name}: not judged, {fault}", file=sys.stderr)
+    return 1 if graded.faults else 0
+
+
+def homework_prove(options: argparse.Namespace) -> int:
+    """``tlcourse homework prove``."""
+    from tlcourse.homework import assignments
+    from tlcourse.homework.prove import prove
+
+    sound = True
+    for homework in assignments.find(options.homework, options.assignment).values():
+        rows = []
+        for proof in prove(homework):
+            sound = sound and proof.holds
+            rows.append((proof.question, proof.solution, "✓" if proof.holds else "✗", proof.told))
+        show_table([("question", "solution", "", "hidden tests"), *rows])
+    return 0 if sound else 1
 
 
 # ------------------------------------------------------------------------------------------------ the machine
