@@ -2,8 +2,8 @@
 
 In a box a command sees the Python that runs this and the libraries beside it, read-only, and two folders in memory:
 ``/box``, where it stands among the files that it was given, and ``/tmp``. No network, no other process, no file of
-anybody, no environment, no privileges. What a machine offers makes the box: bubblewrap, the kernel's namespaces by
-util-linux, or a container engine; :func:`find_box` takes the first that does what it should.
+anybody, no environment, no privileges. What a machine offers makes the box: the kernel's namespaces by util-linux,
+bubblewrap, or a container engine; :func:`find_box` takes the first that does what it should.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ from typing import IO
 
 FILES = 100
 """That are taken out of a box at most."""
+INODES = 10_000
+"""Files in each of its folders, of any size."""
 START = 30.0
 """Seconds that a box may take until its command runs, on a busy machine."""
 MAPPED = 6 << 30
@@ -91,16 +93,16 @@ def find_box(choice: str | None = None) -> Box | None:
     """The first box of this machine that works, or the one that is asked for; None if there is none.
 
     Args:
-        choice: "bubblewrap", "namespaces", "docker" or "podman".
+        choice: "namespaces", "bubblewrap", "docker" or "podman".
 
     Raises:
         ValueError: another choice.
     """
-    boxes: list[Box] = [kind(grouped) for kind in (Bubblewrap, Namespaces) for grouped in (True, False)]
+    boxes: list[Box] = [kind(grouped) for kind in (Namespaces, Bubblewrap) for grouped in (True, False)]
     boxes += [Engine("docker"), Engine("podman")]
-    names = {box.name for box in boxes}
+    names = dict.fromkeys(box.name for box in boxes)
     if choice is not None and choice not in names:
-        raise ValueError(f"no box {choice!r}: choose among {', '.join(sorted(names))}")
+        raise ValueError(f"no box {choice!r}: choose among {', '.join(names)}")
     return next((box for box in boxes if choice in (None, box.name) and box.works()), None)
 
 
@@ -115,9 +117,15 @@ def visible() -> list[str]:
 
 def hidden() -> list[str]:
     """The course's own folders, where they stand within what is visible."""
-    package = Path(__file__).parent.parent
-    within = tuple(f"{path}/" for path in visible())
-    return [str(path) for path in (package, package.parent / "notebooks") if str(path).startswith(within)]
+    package = Path(__file__).resolve().parent.parent
+    folders = [folder for folder in (package, package.parent / "notebooks") if folder.exists()]
+    shown = {Path(path): Path(path).resolve() for path in visible() if not Path(path).is_symlink()}
+    return [
+        str(path / folder.relative_to(real))
+        for path, real in shown.items()
+        for folder in folders
+        if folder.is_relative_to(real)
+    ]
 
 
 ENVIRONMENT = {
@@ -150,7 +158,7 @@ ln -s /proc/self/fd dev/fd
 ln -s /tmp dev/shm
 mount -t proc -o nosuid,nodev,noexec proc proc
 hostname box 2>/dev/null || :
-for folder in box tmp; do mount -t tmpfs -o "mode=1777,size=$disk,nr_inodes=10000,nosuid,nodev" box $folder; done
+for folder in box tmp; do mount -t tmpfs -o "mode=1777,size=$disk,nr_inodes=$inodes,nosuid,nodev" box $folder; done
 pivot_root . .
 umount -l .
 cd /
@@ -239,6 +247,7 @@ class Box(ABC):
             "space": "unlimited" if self.grouped else str(limits.memory + MAPPED),
             "memory": str(limits.memory),
             "disk": str(limits.disk),
+            "inodes": str(INODES),
             "processes": str(limits.processes),
             "output": str(limits.output),
             "most": str(FILES),
@@ -326,7 +335,7 @@ class Namespaces(Box):
 
 
 class Bubblewrap(Box):
-    """By bubblewrap, which some systems let do what they let nobody else do."""
+    """By bubblewrap, which some systems let do what they let nobody else do; it sets no limit on files without size."""
 
     name = "bubblewrap"
 
@@ -378,7 +387,9 @@ class Engine(Box):
     def start(self, variables: Mapping[str, str], command: Sequence[str]) -> list[str]:
         volumes = [f"--volume={path}:{path}:ro" for path in visible()]
         volumes += [f"--tmpfs={path}:ro,size=4k" for path in hidden()]
-        volumes += [f"--tmpfs={path}:rw,exec,mode=1777,size={variables['disk']}" for path in ("/box", "/tmp")]
+        volumes += [
+            f"--tmpfs={path}:rw,exec,mode=1777,size={variables['disk']},nr_inodes={INODES}" for path in ("/box", "/tmp")
+        ]
         limits = [f"--memory={variables['memory']}", f"--pids-limit={int(variables['processes']) + 8}"]
         names = ("DROP", "seconds", "cpu", "space", "disk", "processes", "output", "most")
         return [
