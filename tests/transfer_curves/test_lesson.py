@@ -58,6 +58,12 @@ def test_texts_and_chance():
     assert lesson.chance(TINY, SPAM) == (held_out.label == held_out.label.mode()[0]).mean()
 
 
+def test_thai_in_latin_letters():
+    assert lesson.romanised("ผมไปจ่ายเงินที่ Counter 7") == "phom pai chai ngoen thi Counter 7"
+    train, held_out = lesson.texts(TINY, Labelled(data="thai_intents", label="destination", romanised=True))
+    assert all(text.isascii() for text in (*train.text, *held_out.text)) and train.text.str.len().median() > 20
+
+
 def test_measurements(tmp_path, monkeypatch):
     monkeypatch.setattr(lesson, "ENCODER", str(small.save(tmp_path, "Bert")))
     steps = lesson.over_steps(TINY, SPAM)
@@ -65,5 +71,5 @@ def test_measurements(tmp_path, monkeypatch):
     labels = lesson.over_labels(TINY, SPAM)
     assert set(labels.treatment) == {WORDS, FEATURES} and set(labels.labels) == {4, 8} and set(labels.seed) == {0, 1}
     sources = lesson.over_sources(TINY, SPAM)
-    assert {lesson.ITSELF, "thai_intents", NONE} < set(sources.source)
+    assert {lesson.ITSELF, "thai_intents, romanised", NONE} < set(sources.source)
     assert all(table.score.between(0, 1).all() for table in (steps, labels, sources))

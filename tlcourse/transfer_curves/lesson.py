@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import cache
 
 import pandas as pd
+from pythainlp.transliterate import romanize
 
 from tlcourse import data
 from tlcourse.data.general import at_hand, fingerprint
@@ -20,15 +23,29 @@ from tlcourse.transfer_curves.curves import (
 )
 
 ENCODER = "minilm"
+THAI = re.compile("[ก-๛]+")
+ROWS = 3000  # of a set that has more are enough to draw from
 ITSELF = "the task's own other half"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Labelled:
-    """A data set and the column of the class."""
+    """A data set to classify.
+
+    Attributes:
+        data: its name.
+        label: the column of the class.
+        romanised: Thai is written in Latin letters. MiniLM's vocabulary has a few Thai letters and no word, so of Thai
+            as it is written it would see nothing; like this it can spell what it does not understand.
+    """
 
     data: str
     label: str
+    romanised: bool = False
+
+    @property
+    def name(self) -> str:
+        return f"{self.data}, romanised" if self.romanised else self.data
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,8 +82,10 @@ class Sizes:
 
 
 _SST2, _SPAM = Labelled(data="sst2", label="sentiment"), Labelled(data="spam", label="label")
-_WISESIGHT = Labelled(data="wisesight", label="sentiment")
-_TRUEVOICE, _INTENTS = (Labelled(data=name, label="destination") for name in ("truevoice", "thai_intents"))
+_WISESIGHT = Labelled(data="wisesight", label="sentiment", romanised=True)
+_TRUEVOICE, _INTENTS = (
+    Labelled(data=name, label="destination", romanised=True) for name in ("truevoice", "thai_intents")
+)
 
 SIZES = {
     "smoke": Sizes(
@@ -102,8 +121,23 @@ def at_home(sizes: Sizes) -> Sizes:
 def texts(sizes: Sizes, target: Labelled) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Text and class of a target: to learn from, and held out."""
     loaded = data.load(target.data)
-    train, held_out = (split[["text", target.label]] for split in (loaded.train, loaded.valid))
-    return train, held_out.sample(min(sizes.held_out, len(held_out)), random_state=0)
+    parts = []
+    for split, rows in ((loaded.train, ROWS), (loaded.valid, sizes.held_out)):
+        part = split[["text", target.label]].sample(min(rows, len(split)), random_state=0)
+        parts.append(part.assign(text=part["text"].map(romanised)) if target.romanised else part)
+    return tuple(parts)
+
+
+def romanised(text: str) -> str:
+    """A Thai text in Latin letters, as the Royal Institute writes them; tones and lengths are lost."""
+    return " ".join(filter(None, map(romanised_word, thai_words(text))))
+
+
+@cache
+def romanised_word(word: str) -> str:
+    if not THAI.search(word):
+        return word
+    return THAI.sub("", romanize(word, engine="royin"))  # of words spelt wrongly it leaves a mark or two
 
 
 # ---------------------------------------------------------------------------------------------------- measurements
@@ -132,7 +166,7 @@ def over_steps(sizes: Sizes, target: Labelled) -> pd.DataFrame:
 
 
 def over_labels(sizes: Sizes, target: Labelled) -> pd.DataFrame:
-    """Scores over numbers of labels, on words and on frozen states, see :func:`tlcourse.transfer_curves.label_curves`."""
+    """Scores over numbers of labels, on words and on frozen states, by :func:`tlcourse.transfer_curves.label_curves`."""
     seeds = range(sizes.seeds[1])
 
     def compute() -> pd.DataFrame:
@@ -157,7 +191,7 @@ def over_sources(sizes: Sizes, target: Labelled) -> pd.DataFrame:
     def compute() -> pd.DataFrame:
         train, held_out = texts(sizes, target)
         own = train.sample(frac=0.5, random_state=0)
-        sources = {ITSELF: own} | {source.data: texts(sizes, source)[0] for source in found}
+        sources = {ITSELF: own} | {source.name: texts(sizes, source)[0] for source in found}
         return source_scores(
             train.drop(own.index), held_out, sources, label=target.label, labels=sizes.source_labels, encoder=ENCODER,
             recipe=sizes.target_recipe, source_recipe=sizes.source_recipe, seeds=seeds,
