@@ -1,10 +1,14 @@
 """A small assignment: its key, the author's notebook, and what students make of it."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from tlcourse.homework import inside
+from tlcourse.homework.box import Outcome
 
 KEY = '''
 """The key of a small assignment."""
@@ -108,3 +112,35 @@ def submission(released: Path, answers: dict[str, str], *, change=None) -> bytes
     if change:
         notebook = change(notebook) or notebook
     return json.dumps(notebook).encode()
+
+
+class Here:
+    """Stands in for a box: runs the questions in this very process."""
+
+    def run(self, command, files, *, limits) -> Outcome:
+        assert command == ["python", "inside.py"]
+        made = {}
+        for question in json.loads(files["questions.json"]):
+            said = inside.run(question["cells"], question["probes"], added=question["added"])
+            made[f"{question['id']}.jsonl"] = lines({"ended": "exit 0"}, *said)
+        return Outcome(0, made, "", 0.0, None)
+
+
+class Says:
+    """Stands in for a box that hostile code has in its hands: files come out as a function of the question says."""
+
+    def __init__(self, says: Callable[[dict], bytes | None], *, code: int = 0, stopped: str | None = None) -> None:
+        self.says, self.code, self.stopped = says, code, stopped
+        self.asked: list[list[str]] = []
+
+    def run(self, command, files, *, limits) -> Outcome:
+        questions = json.loads(files["questions.json"])
+        self.asked.append([question["id"] for question in questions])
+        made = {f"{question['id']}.jsonl": self.says(question) for question in questions}
+        made = {name: data for name, data in made.items() if data is not None}
+        return Outcome(self.code, made, "", 0.0, self.stopped)
+
+
+def lines(*values) -> bytes:
+    """A line of JSON a value."""
+    return b"\n".join(json.dumps(value).encode() for value in values)

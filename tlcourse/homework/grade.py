@@ -170,7 +170,8 @@ def _judge_apart(
         return report, ""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
-    process = context.Process(target=_judge_here, args=(submission, key, homework, box, path, mark), daemon=True)
+    only_paths = replace(homework)  # another process reads the key for itself
+    process = context.Process(target=_judge_here, args=(submission, key, only_paths, box, path, mark), daemon=True)
     process.start()
     items = homework.assignment.questions
     once = judge.START_SECONDS + sum(one.seconds + inside.ADDED_SECONDS for one in items)

@@ -120,7 +120,8 @@ def judge(data: bytes, homework: Homework, *, box: Box, seed: int, released: Map
         score = None if verdict == BY_HAND else 0.0
         answer = "\n\n".join(texts) if verdict == BY_HAND else ""
         results[written.id] = result(written, score, verdict, answer=answer)
-    return Report(assignment.name, tuple(notes), tuple(results.values()))
+    in_order = (results[one.id] for one in (*assignment.questions, *assignment.written))
+    return Report(assignment.name, tuple(notes), tuple(in_order))
 
 
 def nothing(homework: Homework, verdict: str, note: str = "") -> Report:
