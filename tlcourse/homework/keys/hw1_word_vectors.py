@@ -176,7 +176,7 @@ def indexed(sentences: Sequence[Sequence[str]], min_count: int) -> tuple[list[st
 
 
 def index_probes(rng: np.random.Generator) -> list[Probe]:
-    vocabulary = "words, counts = build_vocabulary(sentences, min_count={})\nanswer = [list(words), list(counts)]"
+    vocabulary = "answer = [list(part) for part in build_vocabulary(sentences, min_count={})]"
 
     def sentences(counts: dict[str, int]) -> list[list[str]]:
         """A text with so many of each; the words of the first sentence stand in falling order."""
@@ -199,7 +199,7 @@ def index_probes(rng: np.random.Generator) -> list[Probe]:
     numbers = [words.index(word) if word in words else 0 for word in sentence]
     encode = "answer = list(encode(sentence, words))"
     often = sentences({"<unk>": least + 9, names[10]: least + 1, names[11]: least + 3, names[12]: 1})
-    twice = "build_vocabulary(sentences, min_count=1)\n" + vocabulary.format(least)
+    twice = "_ = build_vocabulary(sentences, min_count=1)\n" + vocabulary.format(least)
     again = built("asked a second time", text, least)
     return [
         built(
@@ -345,7 +345,7 @@ def pairs_probes(rng: np.random.Generator) -> list[Probe]:
         probe("one window for all", different(n), [2] * n),
         probe("windows of different sizes", different(n), [3, 1, 1, *rng.integers(1, 5, n - 4), 2]),
         probe("windows wider than the sentence", different(5), rng.integers(6, 20, 5)),
-        probe("a window of 0", different(6), [2, 0, 1, 3, 0, 2]),
+        probe("windows that see nothing", different(6), [2, 0, 1, 3, 0, 2]),
         probe("a word that comes again", [a, a, b, a, b, b, a], rng.integers(1, 4, 7)),
         probe("unknown words keep their place", [a, 0, b, 0, 0, c, d, 0, e], [1, 2, 2, 1, 3, 1, 2, 3, 2]),
         probe("an unknown word at each end", [0, a, b, c, 0], rng.integers(1, 4, 5)),
@@ -447,7 +447,7 @@ def draws_probes(rng: np.random.Generator) -> list[Probe]:
     large = [int(n) * 10**9 for n in rng.integers(1, 9, 5)]
     with_zeros = [0, int(rng.integers(5, 50)), 0, int(rng.integers(1, 5))]
     t = float(rng.uniform(1e-3, 1e-2))
-    after = "noise_distribution(counts)\nkeep_probability(counts, threshold)\nanswer = counts"
+    after = "_ = noise_distribution(counts), keep_probability(counts, threshold)\nanswer = counts"
     return [
         noise_probe("noise: counts to the power of 3/4, never the unknown", counts),
         noise_probe("noise: one known word", [int(rng.integers(1, 9)), int(rng.integers(1, 9))]),
@@ -580,7 +580,7 @@ def loss_probes(rng: np.random.Generator) -> list[Probe]:
         return Probe(test, code, {"h": h, "c": c, "n": n, "mask": mask}, accept)
 
     pairs, dim = int(rng.integers(4, 9)), int(rng.integers(3, 8))
-    again = given + "loss_and_gradients(h, c, n, mask)\nanswer = list(loss_and_gradients(h, c, n, mask))"
+    again = given + "_ = loss_and_gradients(h, c, n, mask)\nanswer = list(loss_and_gradients(h, c, n, mask))"
     return [
         probe("several pairs", pairs, 5, dim),
         probe("as many noise words as pairs and dimensions", 4, 4, 4),
