@@ -91,7 +91,7 @@ SIZES = {
     "smoke": Sizes(
         targets=(_SPAM, _INTENTS), labels=40, held_out=60,
         recipe=Recipe(measured=(0, 2, 4, 6, 8, 10), batch_size=8, layers=1), start=2, rise=6,
-        counts=(10, 30), count_layers=1, sources=(_INTENTS,), source_labels=20,
+        counts=(4, 40), count_layers=1, sources=(_INTENTS,), source_labels=20,
         source_recipe=Recipe(measured=(6,), batch_size=8, layers=1),
         target_recipe=Recipe(measured=(4,), batch_size=8, layers=1), seeds=(2, 2, 2),
     ),
@@ -166,7 +166,7 @@ def over_steps(sizes: Sizes, target: Labelled) -> pd.DataFrame:
 
 
 def over_labels(sizes: Sizes, target: Labelled) -> pd.DataFrame:
-    """Scores over numbers of labels, on words and on frozen states, by :func:`tlcourse.transfer_curves.label_curves`."""
+    """Scores over numbers of labels, on words and on frozen states (:func:`tlcourse.transfer_curves.label_curves`)."""
     seeds = range(sizes.seeds[1])
 
     def compute() -> pd.DataFrame:

@@ -180,7 +180,13 @@ def predict_curve(
 
 # ------------------------------------------------------------------------------------------------ the three benefits
 def benefits_demo(
-    curves: pd.DataFrame, *, baseline: str = SCRATCH, last: int = 3, levels: Mapping[str, float] | None = None
+    curves: pd.DataFrame,
+    *,
+    start: int | None = None,
+    rise: int | None = None,
+    baseline: str = SCRATCH,
+    last: int = 3,
+    levels: Mapping[str, float] | None = None,
 ) -> Demo:
     """Where the start is read and where the rise ends: the three benefits on the curves, and as numbers.
 
@@ -189,6 +195,7 @@ def benefits_demo(
 
     Args:
         curves: of :func:`tlcourse.transfer_curves.step_curves`.
+        start, rise: where the sliders stand first; at the first step and at a quarter of the last unless given.
         baseline: the treatment to compare with.
         last: measurements that are averaged at the end.
         levels: scores to draw as broken lines, by name, such as chance.
@@ -196,7 +203,9 @@ def benefits_demo(
     Raises:
         ValueError: as :func:`tlcourse.transfer_curves.benefits`; or there is nothing beside the baseline.
     """
-    benefits(curves, baseline=baseline, last=last)  # raises, if it has to, before anything is drawn
+    benefits(
+        curves, start=start, rise=rise, baseline=baseline, last=last
+    )  # raises, if it has to, before anything is drawn
     others = [name for name in curves["treatment"].unique() if name != baseline]
     if not others:
         raise ValueError(f"there is nothing to compare with the baseline {baseline!r}")
@@ -223,10 +232,15 @@ def benefits_demo(
         return figure, _benefits_table(table, baseline), {"table": table}
 
     controls: dict[str, widgets.Widget] = {
-        "start": widgets.SelectionSlider(options=steps, description="start read at", continuous_update=False),
+        "start": widgets.SelectionSlider(
+            options=steps,
+            value=steps[0] if start is None else start,
+            description="start read at",
+            continuous_update=False,
+        ),
         "rise": widgets.SelectionSlider(
             options=steps[1:],
-            value=min(steps[1:], key=lambda step: abs(step - steps[-1] / 4)),
+            value=min(steps[1:], key=lambda step: abs(step - (steps[-1] / 4 if rise is None else rise))),
             description="rise ends at",
             continuous_update=False,
         ),
