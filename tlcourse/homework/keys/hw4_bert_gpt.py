@@ -187,7 +187,7 @@ def masking_probes(rng: np.random.Generator) -> list[Probe]:
     return [
         probe("15 %, and 80/10/10 of those", rows(220, 46)),
         probe("other shares", rows(150, 40), share=0.4, mask=0.5, random=0.3),
-        probe("[MASK] always", rows(20, 9), share=1.0, mask=1.0, random=0.0),
+        probe("nothing but [MASK]", rows(20, 9), share=1.0, mask=1.0, random=0.0),
         probe("a random piece always", rows(80, 40), share=0.9, mask=0.0, random=1.0),
         probe("all are kept", rows(60, 20), share=0.3, mask=0.0, random=0.0),
         probe("rows of one piece", rows(1500, 1)),
@@ -675,15 +675,15 @@ def rows_probes(rng: np.random.Generator) -> list[Probe]:
 
     n = int(rng.integers(5, 9))
     return [
-        probe("a text", "classification", text(n)),
-        probe("a text that is too long", "classification", text(n + 4), max_length=n),
+        probe("the row of a text", "classification", text(n)),
+        probe("a long text, cut", "classification", text(n + 4), max_length=n),
         probe("premise and hypothesis", "entailment", text(n), text(3)),
         probe("a premise that is too long", "entailment", text(2 * n), text(2), max_length=n + 5),
         probe("a hypothesis that is too long", "entailment", text(2), text(2 * n), max_length=n + 5),
         probe("both too long, and as long", "entailment", text(n), text(n), max_length=2 * n),
         probe("similar texts", "similarity", text(n), text(4)),
         probe("similar texts, an odd room for both", "similarity", text(n), text(n), max_length=2 * n),
-        probe("choices", "choice", text(n), [text(2), text(n), text(1)]),
+        probe("rows of choices", "choice", text(n), [text(2), text(n), text(1)]),
         probe("choices of which some are too long", "choice", text(n), [text(1), text(2 * n)], max_length=n + 5),
     ]
 
