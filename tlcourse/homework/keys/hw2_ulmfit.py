@@ -31,10 +31,10 @@ def stlr_probes(rng: np.random.Generator) -> list[Probe]:
     return [
         probe("the paper's cut_frac and ratio", 10 * int(rng.integers(5, 20))),
         probe("T · cut_frac is no whole number", 10 * tens + int(rng.integers(6, 10))),
-        probe("the fall is over before the last step", 10 + int(rng.integers(6, 10))),
+        probe("a fall that ends early", 10 + int(rng.integers(6, 10))),
         probe("another cut_frac", 8 * int(rng.integers(4, 12)), cut_frac=float(rng.choice([0.125, 0.25, 0.5]))),
         probe("another ratio", 10 * int(rng.integers(5, 20)), ratio=float(rng.uniform(2, 10))),
-        probe("too few steps for a rise", int(rng.integers(3, 10))),
+        probe("shorter than any rise", int(rng.integers(3, 10))),
         probe("a single step", 1),
         probe("a hundred thousand steps", 100_000),
     ]
@@ -75,12 +75,12 @@ def rates_probes(rng: np.random.Generator) -> list[Probe]:
         return Probe(test, code, arguments, close(expected, rtol=1e-5, atol=0))
 
     return [
-        probe("the paper's factor", int(rng.integers(3, 8))),
+        probe("a factor left out", int(rng.integers(3, 8))),
         probe("another factor", int(rng.integers(3, 8)), factor=float(rng.uniform(1.5, 5))),
         probe("a single group", 1),
-        probe("one rate for all", int(rng.integers(2, 6)), factor=1.0),
+        probe("a factor of 1", int(rng.integers(2, 6)), factor=1.0),
         probe("a tiny rate", int(rng.integers(3, 6)), lr=float(rng.uniform(1, 9)) * 1e-9),
-        probe("many groups", int(rng.integers(12, 25))),
+        probe("a very deep model", int(rng.integers(12, 25))),
     ]
 
 
@@ -105,12 +105,12 @@ def unfreezing_probes(rng: np.random.Generator) -> list[Probe]:
 
     n = int(rng.integers(4, 7))
     return [
-        probe("more epochs than groups", n, n + int(rng.integers(2, 5))),
-        probe("fewer epochs than groups", n + int(rng.integers(2, 5)), n),
+        probe("epochs left when all learn", n, n + int(rng.integers(2, 5))),
+        probe("epochs run out before groups", n + int(rng.integers(2, 5)), n),
         probe("as many epochs as groups", n, n),
         probe("a single group", 1, int(rng.integers(2, 6))),
         probe("a single epoch", int(rng.integers(2, 6)), 1),
-        probe("many groups", int(rng.integers(12, 25)), int(rng.integers(8, 30))),
+        probe("a very deep model", int(rng.integers(12, 25)), int(rng.integers(8, 30))),
     ]
 
 
@@ -225,7 +225,7 @@ answer = [[x.tolist(), y.tolist()] for x, y in pairs]
     rows, bptt, chunks = (int(n) for n in rng.integers(3, 7, 3))
     return [
         probe("whole chunks", rows * bptt * chunks + 1, rows, bptt),
-        probe("a last chunk that is shorter", rows * (bptt * chunks + 2) + 1, rows, bptt),
+        probe("a rest that fills no chunk", rows * (bptt * chunks + 2) + 1, rows, bptt),
         probe("tokens that fill no row", rows * (bptt * chunks + 1) + rows - 1, rows, bptt),
         probe("a length that the rows divide", rows * bptt * chunks, rows, bptt),
         probe("one row", int(rng.integers(20, 60)), 1, bptt),

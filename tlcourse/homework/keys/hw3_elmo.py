@@ -31,10 +31,10 @@ def characters_probes(rng: np.random.Generator) -> list[Probe]:
 
     latin = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-'"
     return [
-        probe("a Latin word", draw(latin, int(rng.integers(3, 12)))),
-        probe("a Thai word", draw(THAI, int(rng.integers(3, 12)))),
+        probe("a short word in Latin letters", draw(latin, int(rng.integers(3, 12)))),
+        probe("a short word in Thai", draw(THAI, int(rng.integers(3, 12)))),
         probe("letters of four bytes", draw("🐱🎉🚌🍜", int(rng.integers(2, 6)))),
-        probe("an empty word", ""),
+        probe("no byte at all", ""),
         probe("a word that just fits", draw(THAI, 16)),
         probe("a Thai word that is too long", draw(THAI, int(rng.integers(20, 40)))),
         probe("a word that is cut within a letter", draw(latin, 1) + draw(THAI, int(rng.integers(20, 40)))),
@@ -89,7 +89,7 @@ answer = [torch.as_tensor(forward).tolist(), torch.as_tensor(backward).tolist()]
 
     lengths = rng.permutation([2, 3, 5, 8]).tolist()
     return [
-        probe("one sentence", [int(rng.integers(3, 9))]),
+        probe("a batch of one", [int(rng.integers(3, 9))]),
         probe("sentences of one length", [4, 4, 4]),
         probe("sentences of several lengths", lengths),
         probe("another id for padding", lengths, pad=int(rng.integers(5, 100))),
@@ -233,8 +233,8 @@ answer = [[bool(moves) for moves in row] for row in dependence(f, x)]
     scattered = rng.random((words, words)) < 0.4
     scattered[0, -1], scattered[-1, 0] = True, False
     return [
-        probe("a forward network", np.tril(all_words), into(3, 4)),
-        probe("a backward network", np.triu(all_words), into(3, 4)),
+        probe("reading from the left", np.tril(all_words), into(3, 4)),
+        probe("reading from the right", np.triu(all_words), into(3, 4)),
         probe("a network that leaks", all_words, into(2, 1)),
         probe("a network that has not read the word itself", np.tril(all_words, -1), into(3, 2)),
         probe("each word by itself", np.eye(words, dtype=bool), into(3, 2)),
