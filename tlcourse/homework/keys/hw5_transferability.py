@@ -85,7 +85,7 @@ def split_classes(labels, generator):
         "counts = np.bincount(labels)\n    classes = np.arange(len(counts))",
     ),
     "a coin that is not fair": swap(SPLIT, "int(torch.randint(2, (1,), generator=generator))",
-                                    "int(torch.rand(1, generator=generator) < 0.2)"),
+                                    "int(torch.rand(1, generator=generator) < 0.1)"),
     "rows, not classes": swap(SPLIT, "return sorted(sides[0]), sorted(sides[1])",
         "return [[i for i, y in enumerate(labels) if int(y) in side] for side in sides]"),
     "not drawn by the generator": swap(SPLIT, ", generator=generator)", ")"),
@@ -108,7 +108,7 @@ def split_classes(labels, generator):
 
 
 def split_probes(rng: np.random.Generator) -> list[Probe]:
-    def probe(test: str, counts: list[int], times: int = 300) -> Probe:
+    def probe(test: str, counts: list[int], times: int = 160) -> Probe:
         """Classes of so many rows, numbered in another order."""
         classes = rng.permutation(60)[: len(counts)]
         labels = rng.permutation(np.repeat(classes, counts))
