@@ -5,6 +5,7 @@
 >>> benefits(curves, start=5, rise=20)  # higher start, higher slope, higher asymptote, each with its interval
 """
 
+import tlcourse.training  # noqa: F401, first: it silences a warning of fastai's
 from tlcourse.transfer_curves.comparison import (
     ASYMPTOTE,
     BENEFITS,
