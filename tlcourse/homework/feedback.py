@@ -106,7 +106,7 @@ def printable(text: str) -> str:
 
 # ------------------------------------------------------------------------------------------------------- the class
 def class_figure(scores: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
-    """How each question went, a bar a question: accepted, rejected, stopped, not answered, not handed in.
+    """How each question went, a bar a question: accepted, rejected, not run through, not answered, not handed in.
 
     Args:
         scores: the table of :func:`tlcourse.homework.grade.table`.
@@ -124,7 +124,7 @@ def class_figure(scores: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
         "accepted": ({judge.ACCEPTED}, plots.GREEN),
         "by hand": ({judge.BY_HAND}, plots.SKY),
         "rejected": ({judge.REJECTED}, plots.ORANGE),
-        "stopped or not to be run": (stopped, plots.RED),
+        "did not run through": (stopped, plots.RED),
         "no answer": ({judge.NOT_ANSWERED, judge.CELL_MISSING}, plots.GREY),
         "not handed in": ({judge.NOT_HANDED_IN, judge.NOT_JUDGED}, "#d0d0d0"),
     }

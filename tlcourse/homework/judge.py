@@ -316,7 +316,7 @@ def decide(question: Question, probes: Sequence[Probe], found: Found) -> Result:
             verdict = IMPORTS_TLCOURSE
         elif "MemoryError" in said or "can't allocate memory" in said:
             verdict = OUT_OF_MEMORY
-        elif "characters were printed" in said or "bytes; " in said:
+        elif any(text in said for text in ("characters were printed", "the result takes", "No space left on device")):
             verdict = TOO_MUCH_OUTPUT
     note = ""
     if failed and found.cells:

@@ -20,8 +20,9 @@ from tlcourse.homework.assignments import Homework, read_cell
 
 TERM = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")
 REGION = re.compile(r"BEGIN SOLUTION.*\n((?:.*\n)*?).*END SOLUTION")
-SAYS_ENOUGH = 16
-"""Characters, blanks not counted: a line of code that is shorter, ``return loss``, is nobody's secret."""
+SAYS_ENOUGH, NAME_SAYS_ENOUGH = 24, 16
+"""Characters, blanks not counted: code that is shorter, ``with torch.no_grad():``, and a test's name that is shorter,
+"an empty text", are nobody's secret."""
 
 
 class ReleaseError(ValueError):
@@ -127,8 +128,12 @@ def student_version(homework: Homework, term: str) -> NotebookNode:
 
     Raises:
         ReleaseError: nbgrader finds the notebook's cells in disorder.
+        ImportError: nbgrader is not installed.
     """
-    from nbgrader import preprocessors as steps
+    try:
+        from nbgrader import preprocessors as steps
+    except ModuleNotFoundError as error:
+        raise ImportError('nbgrader is not installed; pip install "tlcourse[homework]" brings it') from error
 
     notebook = notebooks.read(homework.notebook)
     order = (
@@ -149,33 +154,34 @@ def student_version(homework: Homework, term: str) -> NotebookNode:
 def leaks(page: NotebookNode, homework: Homework) -> Iterator[str]:
     """What a released notebook shows of solutions and hidden tests: their lines and their names."""
     words = list(strings(page))
-    shown = "\n".join("".join(word.split()) for word in words)
+    shown = "\n".join(map(bare, words))
     named = "\n".join(words).casefold()
     for kind, lines in secret_lines(homework, page).items():
         for line in sorted(lines):
-            if "".join(line.split()) in shown:
-                yield f"{kind} {line!r}"
-    for name in sorted(test_names(homework)):
-        if name.casefold() in named:
+            if bare(line) in shown:
+                yield f"a line {kind}: {line!r}"
+    names = {probe.test for question in homework.assignment.questions for probe in some_probes(question)}
+    for name in sorted(names):
+        if len(bare(name)) >= NAME_SAYS_ENOUGH and name.casefold() in named:
             yield f"the name of a hidden test {name!r}"
 
 
 def secret_lines(homework: Homework, page: NotebookNode) -> dict[str, set[str]]:
-    """Lines of code that no student should get, but those that the answers' cells give out themselves."""
+    """Code that no student should get, but what the cells to answer in, and those to run, give out themselves."""
     assignment = homework.assignment
-    given = {line for cell in map(read_cell, page.cells) if is_frame(cell) for line in lines_of(cell.source)}
+    cells = [read_cell(cell) for cell in page.cells]
+
+    def given(*tags: str) -> set[str]:
+        return {line for cell in cells if {*tags} & {*cell.tags} for line in telling(cell.source)}
+
     own = ["\n".join(REGION.findall(cell.source)) for cell in homework.cells]
     key = [source for question in assignment.questions for source in question.right.values()]
     tests = [probe.code for question in assignment.questions for probe in some_probes(question)]
     return {
-        "a line of a solution": {line for source in own + key for line in lines_of(source)} - given,
-        "a line of a hidden test": {line for source in tests for line in lines_of(source)} - given,
+        "of a solution": {line for source in own + key for line in telling(source)} - given("setup", "answer"),
+        "of a hidden test": {line for source in tests for line in telling(source)}
+        - given("setup", "answer", "experiment"),
     }
-
-
-def is_frame(cell) -> bool:
-    """Whether a solution stands beside a cell's lines: the imports, and the signature and docstring of an answer."""
-    return "setup" in cell.tags or "answer" in cell.tags
 
 
 def some_probes(question) -> list:
@@ -183,16 +189,20 @@ def some_probes(question) -> list:
     return [probe for seed in range(2) for probe in question.probes(np.random.default_rng(seed))]
 
 
-def test_names(homework: Homework) -> set[str]:
-    """The names of the hidden tests."""
-    return {probe.test for question in homework.assignment.questions for probe in some_probes(question)}
+def telling(source: str) -> Iterator[str]:
+    """Lines of code, and each two that follow one another, if they say enough; comments and imports do not."""
+    lines = [line for line in map(str.strip, source.splitlines()) if line]
+    for size in (1, 2):
+        for start in range(len(lines) - size + 1):
+            part = lines[start : start + size]
+            code = not any(line.startswith(("#", "import ", "from ")) for line in part)
+            if code and len(bare("".join(part))) >= SAYS_ENOUGH:
+                yield "\n".join(part)
 
 
-def lines_of(source: str) -> Iterator[str]:
-    """The lines that say enough to be known again; comments and imports are none."""
-    for line in map(str.strip, source.splitlines()):
-        if len("".join(line.split())) >= SAYS_ENOUGH and not line.startswith(("#", "import ", "from ")):
-            yield line
+def bare(text: str) -> str:
+    """Without blanks, which tell two writings of the same line apart."""
+    return "".join(text.split())
 
 
 def strings(value: object) -> Iterator[str]:
