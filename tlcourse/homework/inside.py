@@ -6,6 +6,7 @@ failed, an answer a line. Each question has a process of its own, so whatever it
 """
 
 import builtins
+import contextlib
 import ctypes
 import json
 import os
@@ -223,12 +224,14 @@ def main() -> None:
     for question in questions:
         scratch = tempfile.mkdtemp(dir=folder)
         ended, found = ask(question, scratch)
-        end_children()
+        alone = end_children()
         for path in {*folder.iterdir()} - keep:  # what its code left there takes no room from the next
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
         result = folder / f"{question['id']}.jsonl"
         result.write_bytes(json.dumps({"ended": ended}).encode() + b"\n" + found)
         keep.add(result)
+        if not alone:  # the judge asks what is left in another box
+            sys.exit("processes that a question left behind cannot be ended")
 
 
 def ask(question: dict, scratch: str) -> tuple[str, bytes]:
@@ -252,6 +255,8 @@ def ask(question: dict, scratch: str) -> tuple[str, bytes]:
 def be_asked(question: dict, scratch: str, writer: int) -> None:
     """The child's part: its output goes nowhere, its answers into the pipe."""
     try:
+        os.setsid()
+        os.nice(5)  # however many there will be, who ends them has his turn
         nowhere = os.open(os.devnull, os.O_RDWR)
         for number in range(3):
             os.dup2(nowhere, number)
@@ -268,7 +273,7 @@ def be_asked(question: dict, scratch: str, writer: int) -> None:
 
 
 def listen(child: int, reader: int, end: float) -> tuple[str, bytes]:
-    """What a child sends until it ends, is too late or says too much; it is ended then."""
+    """What a child sends until it ends, is too late or says too much; its group is ended then."""
     found, status = bytearray(), None
     ended = ""
     while not ended:
@@ -286,8 +291,10 @@ def listen(child: int, reader: int, end: float) -> tuple[str, bytes]:
             ended = f"signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else f"exit {os.WEXITSTATUS(status)}"
         elif ready and not said:  # it closed the pipe, and lives on
             time.sleep(0.02)
+    with contextlib.suppress(OSError):  # nobody is left of the group
+        os.killpg(child, signal.SIGKILL)
     if status is None:
-        os.kill(child, signal.SIGKILL)
+        os.kill(child, signal.SIGKILL)  # it had no group yet
         os.waitpid(child, 0)
     return ended, bytes(found[:QUESTION_BYTES])
 
@@ -299,19 +306,18 @@ def adopt_orphans() -> None:
         ctypes.CDLL(None).prctl(set_child_subreaper, 1, 0, 0, 0)
 
 
-def end_children() -> None:
-    """End what a question left running; when that does not end, neither does this file, and the judge asks anew.
-
-    Raises:
-        TimeoutError: new ones come as quickly as they are ended.
-    """
+def end_children() -> bool:
+    """End what a question left running outside its group; False if new ones come as quickly as they are ended."""
     end = time.monotonic() + 5
     while found := children():
         for child in found:
             os.kill(child, signal.SIGKILL)
-            os.waitpid(child, 0)
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
         if time.monotonic() > end:
-            raise TimeoutError("processes that a question left behind cannot be ended")
+            return False
+    return True
 
 
 def children() -> list[int]:
