@@ -136,7 +136,7 @@ def test_no_question_costs_another():
         deep="x = []\nfor i in range(5000): x = [x]",
         daemon="import os, time\nif not os.fork():\n    os.setsid(); time.sleep(60)\nx = 1",
         package="import tlcourse",
-        many="import os, time\nfor _ in range(4): os.fork()\nos.setsid()\ntime.sleep(60)",
+        many="import os, time\nos.fork()\nfor _ in range(3):\n    if not os.fork(): os.setsid()\ntime.sleep(60)",
         writes="from pathlib import Path\nPath('../more').write_text('more')\nx = 1",
         ends_all="import os, time\nos.kill(os.getppid(), 9)\ntime.sleep(60)",
         last="x = 2",
