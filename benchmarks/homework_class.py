@@ -9,6 +9,7 @@ compared with what they should be. Ends with 1 if anything differs, or if anythi
 
 import argparse
 import ast
+import contextlib
 import copy
 import csv
 import ctypes
@@ -261,7 +262,7 @@ def attack(*given, **named):
     ),
     "giant answer": (
         "def attack(*given, **named): return list(range(10_000_000))",
-        "too much output",
+        "too much output|out of time",
         "import torch\ndef attack(*given, **named): return torch.zeros(1).expand(10**9)",
         "too much output|out of memory",
     ),
@@ -302,7 +303,7 @@ for name in ("../QUESTION.jsonl", "../scores.csv", "scores.csv", "/tmp/scores.cs
     with open(name, "wb") as file: file.write(good)
 def attack(*given, **named): return {"score": 100, "verdict": "accepted"}
 """,
-        "rejected",
+        "ended early.*its code wrote there itself",
         """
 import json, os, signal
 good = [{"ended": "exit 0"}, {"cells": []}, *[{"answer": True, "accepted": True, "score": 100}] * 50]
@@ -310,7 +311,7 @@ with open("../QUESTION.jsonl", "w") as file: file.write("\\n".join(map(json.dump
 os.kill(os.getppid(), signal.SIGKILL)
 os.kill(-1, signal.SIGKILL)
 """,
-        "rejected|ended early|out of memory",
+        "rejected.*its code wrote some itself",
     ),
     "imports tlcourse": (
         "import builtins, importlib, sys\nsys.meta_path[:] = [one for one in sys.meta_path if 'NoPackage' not in "
@@ -423,6 +424,7 @@ def make_class(homework: Homework, page: Path, rng: np.random.Generator, *, port
     names = [names[place] for place in rng.permutation(len(names))]
     mistakes = {one.id: [*rng.permutation([*one.wrong])] for one in questions}  # each in turn
     students: list[Student] = []
+    order = [one.id for one in questions]
 
     def right(turn: int) -> dict[str, tuple[str, str]]:
         """The notebook's answers, or those of the key."""
@@ -492,6 +494,8 @@ def make_class(homework: Homework, page: Path, rng: np.random.Generator, *, port
             def change(notebook, kind=kind, question=attacked.id, turn=turn):
                 return CELLS[kind](notebook, question, turn)
 
+            if kind == "blanks cells" and turn:  # and all that is below
+                own |= {name: ("attack", own[name][1]) for name in order[order.index(attacked.id) :]}
             hand_in(kind, own, change=change, attacked=attacked.id)
     for kind, (data, named) in FILES.items():
         hand_in(f"malformed: {kind}", right(0), data=data, points=0.0, named=named)
@@ -528,6 +532,9 @@ class Left:
         return mounts | groups | {str(path) for path in self.folder.rglob("*")}
 
     def processes(self) -> list[str]:
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
         own = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
         return [Path(f"/proc/{one}/comm").read_text().strip() for one in own]
 
@@ -588,10 +595,11 @@ def run(name: str, folder: Path, *, seed: int, workers: int) -> list[str]:
             [*take_in, "--workers", str(workers)],
             env=os.environ | {"TMPDIR": str(scratch)}, stdout=log, stderr=subprocess.STDOUT,
         )  # fmt: skip
-    seconds, used = time.monotonic() - began, cpu() - used
+    seconds = time.monotonic() - began
     time.sleep(1)
+    left_behind, used = left.new(), cpu() - used
     faults = [f"grading ended with {done.returncode}: {(folder / 'log').read_text()[-500:]}"] if done.returncode else []
-    faults += [f"left behind: {one}" for one in left.new()]
+    faults += [f"left behind: {one}" for one in left_behind]
     faults += ["somebody called home"] * len(callers)
     faults += ["what was handed in has changed"] * (digests(handed_in) != before)
     print(f"\n{name}: {len(students)} submissions, {workers} workers: {seconds:.0f} s, {used:.0f} CPU s in all;")

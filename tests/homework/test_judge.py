@@ -310,3 +310,16 @@ def test_an_import_of_the_package_is_told(judged, monkeypatch):
     monkeypatch.setattr(sys, "meta_path", [inside.NoPackage(), *sys.meta_path])
     answers = {"small-double": "from tlcourse.text.no_such_module import double"}
     assert verdicts(judged(answers))[0] == judge.IMPORTS_TLCOURSE
+
+
+def test_an_import_of_the_package_past_the_guard_is_told(judged, small):
+    error = {"error": "ModuleNotFoundError: No module named 'tlcourse' (line 2 of your answer)"}
+    report = judged(box=small.Says(lambda question: small.lines({"ended": "exit 0"}, {"cells": []}, error, error)))
+    assert verdicts(report)[0] == judge.IMPORTS_TLCOURSE
+
+
+def test_results_that_its_code_wrote_are_named(judged, small):
+    report = judged(box=small.Says(lambda question: small.lines({"ended": "exit 0"}, {"score": 2}, {"score": 2})))
+    assert "its code wrote there itself" in report.results[0].failed[0][1]
+    report = judged(box=small.Says(lambda question: small.lines({"ended": "exit 0"}, {}, *[{"answer": 1}] * 9)))
+    assert "its code wrote some itself" in report.results[0].note

@@ -146,7 +146,7 @@ def read(data: bytes) -> tuple[list[Cell], str]:
         Unreadable: it is no notebook of a size and form that is read.
     """
     if len(data) > MOST_BYTES:
-        raise Unreadable(f"The file has {len(data) / 1e6:.0f} MB; up to {MOST_BYTES / 1e6:.0f} MB are read.")
+        raise Unreadable(f"The file is too large: up to {MOST_BYTES / 1e6:.0f} MB are read.")
     try:
         notebook = json.loads(data.decode("utf-8-sig"))
     except (ValueError, RecursionError, MemoryError) as error:
@@ -242,7 +242,7 @@ class Found:
     """What came out of the box for a question.
 
     Attributes:
-        ended: ``"exit N"``, ``"signal N"``, ``"time"``, ``"size"``, or what the box was stopped for.
+        ended: ``"exit N"``, ``"signal N"``, ``"time"``, ``"size"``, ``"forged"``, or what the box was stopped for.
         cells: errors of the cells.
         answers: of the probes, as far as it came: ``{"answer": …}`` or ``{"error": text}``.
     """
@@ -293,7 +293,8 @@ def read_answers(data: bytes) -> Found:
             cells = tuple(text(one)[:600] for one in errors) if isinstance(errors, list) else ()
         elif "answer" in said or isinstance(said.get("error"), str):
             answers.append(said)
-        else:
+        else:  # inside.py writes no such line
+            ended = "forged"
             break
     return Found(ended, cells, tuple(answers))
 
@@ -312,7 +313,7 @@ def decide(question: Question, probes: Sequence[Probe], found: Found) -> Result:
         failed.append((probes[len(found.answers)].test, reason))
     said = " ".join(reason for _, reason in failed) + " ".join(found.cells)
     if verdict == REJECTED:
-        if "tlcourse is not there" in said:
+        if "tlcourse is not there" in said or "No module named 'tlcourse" in said:
             verdict = IMPORTS_TLCOURSE
         elif "MemoryError" in said or "can't allocate memory" in said:
             verdict = OUT_OF_MEMORY
@@ -321,6 +322,8 @@ def decide(question: Question, probes: Sequence[Probe], found: Found) -> Result:
     note = ""
     if failed and found.cells:
         note = f"Before the tests, this went wrong: {'; '.join(found.cells[-3:])}."
+    if len(found.answers) > len(probes):
+        note = f"More results came out than there are tests: its code wrote some itself. {note}".strip()
     score = float(question.points) if verdict == ACCEPTED else 0.0
     return result(question, score, verdict, failed=tuple(failed), note=note)
 
@@ -343,6 +346,8 @@ def how_it_ended(ended: str, seconds: float) -> tuple[str, str]:
         return OUT_OF_MEMORY, "its process was killed, as happens when memory runs out"
     if kind == "size":
         return TOO_MUCH_OUTPUT, "the results are too large"
+    if kind == "forged":
+        return ENDED, "something else than results came out of its process: its code wrote there itself"
     if kind == "signal":
         return ENDED, f"its process crashed (signal {number})"
     if kind == "exit":
