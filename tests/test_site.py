@@ -62,6 +62,12 @@ def test_address_is_written_everywhere_and_taken_back(tree):
     assert contents(tree) == without
 
 
+def test_homework_here_has_the_solutions_and_no_badge(tree):
+    site.write(tree, repository=ADDRESS)
+    header, install, *_ = notebooks.read(tree / "notebooks/homework/words.ipynb").cells
+    assert header.source == "# Words\n\nYou will learn." and ADDRESS in install.source
+
+
 def test_outputs_and_other_cells_stay(tree):
     path = tree / "notebooks/01_words.ipynb"
     notebook = notebooks.read(path)

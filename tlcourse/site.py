@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from copy import deepcopy
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import nbformat
 from nbformat import NotebookNode
@@ -107,7 +107,9 @@ def with_address(notebook: NotebookNode, *, path: str, repository: str) -> Noteb
         raise ValueError(f"{path}: the first cell must be Markdown and begin with the title, '# …'")
     title, *rest = header.source.splitlines()
     text = "\n".join(line for line in rest if not BADGE.fullmatch(line)).strip()
-    header.source = "\n\n".join(filter(None, [title, badge(path, repository=repository), text]))
+    is_homework = "homework" in PurePosixPath(path).parts  # what lies there has the solutions: students get a release
+    link = "" if is_homework else badge(path, repository=repository)
+    header.source = "\n\n".join(filter(None, [title, link, text]))
 
     code = install_cell(repository=repository)
     if cell := next((c for c in notebook.cells if INSTALL in tags(c)), None):
