@@ -1,6 +1,5 @@
 """The pictures of the lesson on word vectors, by what is on their axes; labels that do not overlap."""
 
-
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
