@@ -9,7 +9,6 @@ compared with what they should be. Ends with 1 if anything differs, or if anythi
 
 import argparse
 import ast
-import contextlib
 import copy
 import csv
 import ctypes
@@ -262,7 +261,7 @@ def attack(*given, **named):
     ),
     "giant answer": (
         "def attack(*given, **named): return list(range(10_000_000))",
-        "too much output|out of time",
+        "too much output|out of time|out of memory",
         "import torch\ndef attack(*given, **named): return torch.zeros(1).expand(10**9)",
         "too much output|out of memory",
     ),
@@ -531,17 +530,23 @@ class Left:
         groups = {str(path) for path in Path("/sys/fs/cgroup").rglob("tlcourse-box-*")}
         return mounts | groups | {str(path) for path in self.folder.rglob("*")}
 
-    def processes(self) -> list[str]:
-        with contextlib.suppress(ChildProcessError):
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
+    def processes(self, *, seconds: float = 20) -> list[str]:
+        """What still runs when the grader's helpers had time to end."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            try:
+                if not os.waitpid(-1, os.WNOHANG)[0]:
+                    time.sleep(0.1)
+            except ChildProcessError:
+                return []
         own = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
-        return [Path(f"/proc/{one}/comm").read_text().strip() for one in own]
+        return [Path(f"/proc/{one}/cmdline").read_text().replace("\0", " ") for one in own]
 
     def new(self) -> list[str]:
+        running = self.processes()
         found = self.look() - self.before
         groups = {one for one in found if one.startswith("/sys/fs/cgroup") and in_use(Path(one))}
-        return [*sorted(found - groups), *self.processes()]
+        return [*sorted(found - groups), *running]
 
 
 def in_use(group: Path) -> bool:
@@ -596,7 +601,6 @@ def run(name: str, folder: Path, *, seed: int, workers: int) -> list[str]:
             env=os.environ | {"TMPDIR": str(scratch)}, stdout=log, stderr=subprocess.STDOUT,
         )  # fmt: skip
     seconds = time.monotonic() - began
-    time.sleep(1)
     left_behind, used = left.new(), cpu() - used
     faults = [f"grading ended with {done.returncode}: {(folder / 'log').read_text()[-500:]}"] if done.returncode else []
     faults += [f"left behind: {one}" for one in left_behind]
