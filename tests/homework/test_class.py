@@ -67,7 +67,7 @@ def scores(small, source, term, tmp_path_factory):
         ("loop", "0", "3", "small-double", "out of time", "hidden case, the first: not done after 4 s"),
         ("edited", "0", "3", "small-double", "rejected", EDITED),
         ("malformed", "0", "0", "small-double", "unreadable", "The file is no notebook"),
-        ("forged", "2", "0", "small-total", "rejected", "hidden case of five numbers: "),
+        ("forged", "2", "0", "small-total", "ended early", "its code wrote there itself"),
     ],
 )
 def test_each_has_the_points_of_what_is_right(scores, student, double, total, attacked, verdict, says):
