@@ -172,7 +172,7 @@ def test_environment_yml_has_the_bounds_of_pyproject():
     assert set(environment) == {"name", "channels", "dependencies"}
     assert environment["channels"] == ["conda-forge"]
     *specs, from_pip = environment["dependencies"]
-    assert from_pip == {"pip": ["-e .[lab,fast,homework]"]}, "pip brings what conda has not"
+    assert from_pip == {"pip": ["-e .[lab,fast]"]}, "pip brings what conda has not"
 
     bounds = {r.name: r.specifier for r in requirements("lab", "fast")}
     pins = read_pins(TREE / "constraints.txt")
