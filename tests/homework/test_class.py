@@ -12,7 +12,7 @@ FORGED = """
 import json, os
 lines = [{"ended": "exit 0", "score": 5}, {"cells": []}, *[{"answer": True, "score": 5}] * 9]
 said = "\\n".join(map(json.dumps, lines)).encode()
-for name in ("../small-double.jsonl", "../small-total.jsonl", "scores.csv"):
+for name in ("../small-total.jsonl", "../scores.csv", "scores.csv"):
     with open(name, "wb") as file:
         file.write(said)
 for number in range(3, 32):
