@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from scipy.stats import binom
 
 HARD_CODED, PACKAGE = "hard-coded", "calls the package"
 """Two wrong solutions that every question has: the answers of the public tests by heart, and tlcourse's own code."""
@@ -145,3 +146,22 @@ def same(one: Any, other: Any) -> bool:
     if isinstance(one, dict) and isinstance(other, dict):
         return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
     return isinstance(one, bool) == isinstance(other, bool) and one == other
+
+
+# ------------------------------------------------------------------------------------------------------ for the keys
+def swap(source: str, *changes: str) -> str:
+    """A solution with a mistake: pieces of the source, each followed by what stands there instead.
+
+    Raises:
+        ValueError: the source has no such piece.
+    """
+    for old, new in zip(changes[::2], changes[1::2], strict=True):
+        if old not in source:
+            raise ValueError(f"the solution has no {old!r}")
+        source = source.replace(old, new)
+    return source
+
+
+def likely(count: int, n: int, p: float, *, tail: float = 1e-10) -> bool:
+    """Whether so many of n are no wonder if each has the chance p: neither tail of the binomial is that small."""
+    return bool(binom.cdf(count, n, p) > tail and binom.sf(count - 1, n, p) > tail)

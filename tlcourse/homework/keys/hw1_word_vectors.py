@@ -11,16 +11,18 @@ from itertools import chain, groupby
 
 import numpy as np
 
-from tlcourse.homework.questions import HARD_CODED, PACKAGE, Accept, Assignment, Probe, Question, Written, close, equal
-
-
-def but(solution: str, *changes: tuple[str, str]) -> str:
-    """A solution with a mistake: each first text, which stands in it once, becomes the second."""
-    for old, new in changes:
-        if solution.count(old) != 1:
-            raise ValueError(f"{old!r} stands {solution.count(old)} times in the solution")
-        solution = solution.replace(old, new)
-    return solution
+from tlcourse.homework.questions import (
+    HARD_CODED,
+    PACKAGE,
+    Accept,
+    Assignment,
+    Probe,
+    Question,
+    Written,
+    close,
+    equal,
+    swap,
+)
 
 
 def exact(array: np.ndarray) -> np.ndarray:
@@ -125,31 +127,36 @@ CLEAN_QUESTION = Question(
     probes=clean_probes,
     right={"categories of characters": CLEAN, "patterns": CLEAN_BY_PATTERNS},
     wrong={
-        r"\w alone, which drops Thai vowels and tone marks": but(CLEAN_BY_PATTERNS, (r"[^\w{MARKS}]", r"[^\w]")),
-        "shortens digits too": but(CLEAN, (' and unicodedata.category(run[0])[0] != "N"', "")),
-        "shortens two in a row": but(CLEAN, ("len(run) > 2", "len(run) > 1")),
-        "leaves two of a long run": but(CLEAN, ("run[0] if", "run[:2] if")),
-        "shortens Thai only": but(CLEAN_BY_PATTERNS, (r"(\D)", "([ก-๎])")),
-        "lower-cases last": but(
-            CLEAN, ("    text = text.lower()\n", ""), ('" ".join(text.split())', '" ".join(text.lower().split())')
+        r"\w alone, which drops Thai vowels and tone marks": swap(CLEAN_BY_PATTERNS, r"[^\w{MARKS}]", r"[^\w]"),
+        "shortens digits too": swap(CLEAN, ' and unicodedata.category(run[0])[0] != "N"', ""),
+        "shortens two in a row": swap(CLEAN, "len(run) > 2", "len(run) > 1"),
+        "leaves two of a long run": swap(CLEAN, "run[0] if", "run[:2] if"),
+        "shortens Thai only": swap(CLEAN_BY_PATTERNS, r"(\D)", "([ก-๎])"),
+        "lower-cases last": swap(
+            CLEAN, "    text = text.lower()\n", "", '" ".join(text.split())', '" ".join(text.lower().split())'
         ),
-        "does not lower-case": but(CLEAN, ("    text = text.lower()\n", "")),
-        "a space for an invisible character": but(CLEAN_BY_PATTERNS, (r'\ufeff]", ""', r'\ufeff]", " "')),
-        "invisible characters dropped after the runs": but(
+        "does not lower-case": swap(CLEAN, "    text = text.lower()\n", ""),
+        "a space for an invisible character": swap(CLEAN_BY_PATTERNS, r'\ufeff]", ""', r'\ufeff]", " "'),
+        "invisible characters dropped after the runs": swap(
             CLEAN,
-            ('    text = "".join(c for c in text if unicodedata.category(c) != "Cf")\n', ""),
-            ('in "LMN" else', 'in "LMNC" and not c.isspace() else'),
-            ("    return", '    text = "".join(c for c in text if unicodedata.category(c) != "Cf")\n    return'),
+            '    text = "".join(c for c in text if unicodedata.category(c) != "Cf")\n',
+            "",
+            'in "LMN" else',
+            'in "LMNC" and not c.isspace() else',
+            "    return",
+            '    text = "".join(c for c in text if unicodedata.category(c) != "Cf")\n    return',
         ),
-        "signs of ASCII only": but(CLEAN_BY_PATTERNS, (r'rf"[^\w{MARKS}]|_"', r'r"[!-/:-@\[-`{-~]|\s"')),
-        "addresses of https only": but(CLEAN, ("https?", "https")),
-        "addresses after the punctuation": but(
+        "signs of ASCII only": swap(CLEAN_BY_PATTERNS, r'rf"[^\w{MARKS}]|_"', r'r"[!-/:-@\[-`{-~]|\s"'),
+        "addresses of https only": swap(CLEAN, "https?", "https"),
+        "addresses after the punctuation": swap(
             CLEAN,
-            ('    text = re.sub(r"https?://\\S+", " ", text)\n', ""),
-            ("    runs =", '    text = re.sub(r"https?://\\S+", " ", text)\n    runs ='),
+            '    text = re.sub(r"https?://\\S+", " ", text)\n',
+            "",
+            "    runs =",
+            '    text = re.sub(r"https?://\\S+", " ", text)\n    runs =',
         ),
-        "NFKC, which takes Thai ำ apart": but(CLEAN, ('"NFC"', '"NFKC"')),
-        "no normal form": but(CLEAN, ('    text = unicodedata.normalize("NFC", text)\n', "")),
+        "NFKC, which takes Thai ำ apart": swap(CLEAN, '"NFC"', '"NFKC"'),
+        "no normal form": swap(CLEAN, '    text = unicodedata.normalize("NFC", text)\n', ""),
         HARD_CODED: """
 def clean(text):
     known = {"สวัสดีค่ะ!": "สวัสดีค่ะ", "มากกกก 5555": "มาก 5555", "WiFi\\u200bช้า https://a.co/x?y=1 จัง": "wifiช้า จัง"}
@@ -261,32 +268,35 @@ INDEX_QUESTION = Question(
     probes=index_probes,
     right={"a counter": INDEX, "sorting with NumPy": INDEX_BY_SORTING},
     wrong={
-        "more than min_count": but(INDEX, ("n >= min_count", "n > min_count")),
-        "equal counts in the order of the text": but(INDEX, ("(-counts[word], word)", "-counts[word]")),
-        "equal counts from the end of the alphabet": but(
-            INDEX, ("key=lambda word: (-counts[word], word)", "key=lambda word: (counts[word], word), reverse=True")
+        "more than min_count": swap(INDEX, "n >= min_count", "n > min_count"),
+        "equal counts in the order of the text": swap(INDEX, "(-counts[word], word)", "-counts[word]"),
+        "equal counts from the end of the alphabet": swap(
+            INDEX, "key=lambda word: (-counts[word], word)", "key=lambda word: (counts[word], word), reverse=True"
         ),
-        "by alphabet alone": but(INDEX, ("(-counts[word], word)", "word")),
-        "the least frequent first": but(INDEX, ("(-counts[word], word)", "(counts[word], word)")),
-        "the unknown counted as 0": but(INDEX, ("[unknown] +", "[0] +")),
-        "the unknown counted by different words": but(
-            INDEX, ("sum(counts.values()) - sum(counts[word] for word in frequent)", "len(counts) - len(frequent)")
+        "by alphabet alone": swap(INDEX, "(-counts[word], word)", "word"),
+        "the least frequent first": swap(INDEX, "(-counts[word], word)", "(counts[word], word)"),
+        "the unknown counted as 0": swap(INDEX, "[unknown] +", "[0] +"),
+        "the unknown counted by different words": swap(
+            INDEX, "sum(counts.values()) - sum(counts[word] for word in frequent)", "len(counts) - len(frequent)"
         ),
-        "<unk> of the text is one more word": but(INDEX, (' and word != "<unk>"', "")),
-        "<unk> comes last": but(
+        "<unk> of the text is one more word": swap(INDEX, ' and word != "<unk>"', ""),
+        "<unk> comes last": swap(
             INDEX,
-            ('["<unk>"] + frequent', 'frequent + ["<unk>"]'),
-            ("[unknown] + [counts[word] for word in frequent]", "[counts[word] for word in frequent] + [unknown]"),
-            ("number.get(word, 0)", "number.get(word, len(words) - 1)"),
+            '["<unk>"] + frequent',
+            'frequent + ["<unk>"]',
+            "[unknown] + [counts[word] for word in frequent]",
+            "[counts[word] for word in frequent] + [unknown]",
+            "number.get(word, 0)",
+            "number.get(word, len(words) - 1)",
         ),
-        "counts sentences in place of words": but(INDEX, ("counts.update(sentence)", "counts.update(set(sentence))")),
-        "counts add up from call to call": but(
-            INDEX, ("    counts = Counter()\n", ""), ("def build", "counts = Counter()\n\ndef build")
+        "counts sentences in place of words": swap(INDEX, "counts.update(sentence)", "counts.update(set(sentence))"),
+        "counts add up from call to call": swap(
+            INDEX, "    counts = Counter()\n", "", "def build", "counts = Counter()\n\ndef build"
         ),
-        "leaves unknown words out": but(
-            INDEX, ("number.get(word, 0) for word in sentence", "number[word] for word in sentence if word in number")
+        "leaves unknown words out": swap(
+            INDEX, "number.get(word, 0) for word in sentence", "number[word] for word in sentence if word in number"
         ),
-        "numbers begin at 0 after <unk>": but(INDEX, ("enumerate(words)", "enumerate(words[1:])")),
+        "numbers begin at 0 after <unk>": swap(INDEX, "enumerate(words)", "enumerate(words[1:])"),
         HARD_CODED: """
 def build_vocabulary(sentences, min_count):
     if min_count == 2:
@@ -382,31 +392,31 @@ PAIRS_QUESTION = Question(
     probes=pairs_probes,
     right={"two loops": PAIRS, "distances": PAIRS_BY_DISTANCE},
     wrong={
-        "the last word of the window is missing": but(PAIRS, ("i + window + 1", "i + window")),
-        "the first word of the window is missing": but(PAIRS, ("i - window)", "i - window + 1)")),
-        "only words before": but(PAIRS, ("min(len(ids), i + window + 1)", "i")),
-        "only words after": but(PAIRS, ("max(0, i - window)", "i + 1")),
-        "a word is its own context": but(PAIRS, ("j != i and ", "")),
-        "skips equal words, not the own place": but(PAIRS, ("j != i", "ids[j] != centre")),
-        "wraps round at the beginning": but(PAIRS, ("max(0, i - window)", "i - window")),
-        "each pair once": but(PAIRS, ("return pairs", "return sorted(set(pairs))")),
-        "context first": but(PAIRS, ("(centre, ids[j])", "(ids[j], centre)")),
-        "the window of the context word": but(PAIRS_BY_DISTANCE, ("windows[:, None]", "windows")),
-        "the first window for all": but(
+        "the last word of the window is missing": swap(PAIRS, "i + window + 1", "i + window"),
+        "the first word of the window is missing": swap(PAIRS, "i - window)", "i - window + 1)"),
+        "only words before": swap(PAIRS, "min(len(ids), i + window + 1)", "i"),
+        "only words after": swap(PAIRS, "max(0, i - window)", "i + 1"),
+        "a word is its own context": swap(PAIRS, "j != i and ", ""),
+        "skips equal words, not the own place": swap(PAIRS, "j != i", "ids[j] != centre"),
+        "wraps round at the beginning": swap(PAIRS, "max(0, i - window)", "i - window"),
+        "each pair once": swap(PAIRS, "return pairs", "return sorted(set(pairs))"),
+        "context first": swap(PAIRS, "(centre, ids[j])", "(ids[j], centre)"),
+        "the window of the context word": swap(PAIRS_BY_DISTANCE, "windows[:, None]", "windows"),
+        "the first window for all": swap(
             PAIRS,
-            ("i, (centre, window) in enumerate(zip(ids, windows))", "i, centre in enumerate(ids)"),
-            ("        for j", "        window = windows[0]\n        for j"),
+            "i, (centre, window) in enumerate(zip(ids, windows))",
+            "i, centre in enumerate(ids)",
+            "        for j",
+            "        window = windows[0]\n        for j",
         ),
-        "unknown words removed before the windows": but(
+        "unknown words removed before the windows": swap(
             PAIRS,
-            (
-                "    pairs = []\n",
-                "    pairs = []\n    known = [(i, w) for i, w in zip(ids, windows) if i != 0]\n"
-                "    ids, windows = [i for i, _ in known], [w for _, w in known]\n",
-            ),
+            "    pairs = []\n",
+            "    pairs = []\n    known = [(i, w) for i, w in zip(ids, windows) if i != 0]\n"
+            "    ids, windows = [i for i, _ in known], [w for _, w in known]\n",
         ),
-        "unknown words as context": but(PAIRS, (" and ids[j] != 0", "")),
-        "unknown words as centre": but(PAIRS, (" and centre != 0", "")),
+        "unknown words as context": swap(PAIRS, " and ids[j] != 0", ""),
+        "unknown words as centre": swap(PAIRS, " and centre != 0", ""),
         HARD_CODED: """
 def skip_gram_pairs(ids, windows):
     if ids == [7, 3, 9]:
@@ -499,29 +509,32 @@ DRAWS_QUESTION = Question(
     probes=draws_probes,
     right={"arrays": DRAWS, "loops": DRAWS_BY_LOOPS},
     wrong={
-        "noise by plain frequency": but(DRAWS, (" ** 0.75", "")),
-        "a power of 4/3": but(DRAWS, ("0.75", "(4 / 3)")),
-        "the power after the division": but(
-            DRAWS, (" ** 0.75", ""), ("return weights / weights.sum()", "return (weights / weights.sum()) ** 0.75")
+        "noise by plain frequency": swap(DRAWS, " ** 0.75", ""),
+        "a power of 4/3": swap(DRAWS, "0.75", "(4 / 3)"),
+        "the power after the division": swap(
+            DRAWS, " ** 0.75", "", "return weights / weights.sum()", "return (weights / weights.sum()) ** 0.75"
         ),
-        "draws the unknown": but(DRAWS, ("    weights[0] = 0\n", "")),
-        "unknown taken out after the division": but(
+        "draws the unknown": swap(DRAWS, "    weights[0] = 0\n", ""),
+        "unknown taken out after the division": swap(
             DRAWS,
-            ("    weights[0] = 0\n", ""),
-            ("return weights / weights.sum()", "weights /= weights.sum()\n    weights[0] = 0\n    return weights"),
+            "    weights[0] = 0\n",
+            "",
+            "return weights / weights.sum()",
+            "weights /= weights.sum()\n    weights[0] = 0\n    return weights",
         ),
-        "the square root alone": but(DRAWS, ("np.sqrt(ratio) + ratio", "np.sqrt(ratio)")),
-        "how likely a word is dropped": but(
-            DRAWS, ("return np.minimum(1, np.sqrt(ratio) + ratio)", "return 1 - np.minimum(1, np.sqrt(ratio) + ratio)")
+        "the square root alone": swap(DRAWS, "np.sqrt(ratio) + ratio", "np.sqrt(ratio)"),
+        "how likely a word is dropped": swap(
+            DRAWS, "return np.minimum(1, np.sqrt(ratio) + ratio)", "return 1 - np.minimum(1, np.sqrt(ratio) + ratio)"
         ),
-        "no cap at 1": but(DRAWS, ("np.minimum(1, np.sqrt(ratio) + ratio)", "np.sqrt(ratio) + ratio")),
-        "frequency over threshold": but(DRAWS, ("np.sqrt(ratio) + ratio", "np.sqrt(1 / ratio) + 1 / ratio")),
-        "counts in place of frequencies": but(DRAWS, (" / sum(counts)", "")),
-        "frequencies without the unknown words": but(DRAWS, ("sum(counts)", "sum(counts[1:])")),
-        "a threshold of 0 drops all": but(DRAWS, ("    if threshold == 0:\n        return np.ones(len(f))\n", "")),
-        "changes the counts it is given": but(
+        "no cap at 1": swap(DRAWS, "np.minimum(1, np.sqrt(ratio) + ratio)", "np.sqrt(ratio) + ratio"),
+        "frequency over threshold": swap(DRAWS, "np.sqrt(ratio) + ratio", "np.sqrt(1 / ratio) + 1 / ratio"),
+        "counts in place of frequencies": swap(DRAWS, " / sum(counts)", ""),
+        "frequencies without the unknown words": swap(DRAWS, "sum(counts)", "sum(counts[1:])"),
+        "a threshold of 0 drops all": swap(DRAWS, "    if threshold == 0:\n        return np.ones(len(f))\n", ""),
+        "changes the counts it is given": swap(
             DRAWS,
-            ("weights = np.array(counts, dtype=float)", "counts[0] = 0\n    weights = np.array(counts, dtype=float)"),
+            "weights = np.array(counts, dtype=float)",
+            "counts[0] = 0\n    weights = np.array(counts, dtype=float)",
         ),
         HARD_CODED: """
 def noise_distribution(counts):
@@ -622,49 +635,51 @@ LOSS_QUESTION = Question(
     probes=loss_probes,
     right={"by hand": LOSS, "by autograd": LOSS_BY_AUTOGRAD},
     wrong={
-        "the logarithm of a sigmoid that is 0": but(
+        "the logarithm of a sigmoid that is 0": swap(
             LOSS,
-            ("np.logaddexp(0, -real) +", "-np.log(1 / (1 + np.exp(-real))) +"),
-            ("(mask * np.logaddexp(0, fake))", "(mask * -np.log(1 / (1 + np.exp(fake))))"),
+            "np.logaddexp(0, -real) +",
+            "-np.log(1 / (1 + np.exp(-real))) +",
+            "(mask * np.logaddexp(0, fake))",
+            "(mask * -np.log(1 / (1 + np.exp(fake))))",
         ),
-        "noise with the sign of the real pair": but(
+        "noise with the sign of the real pair": swap(
             LOSS,
-            ("mask * np.logaddexp(0, fake)", "mask * np.logaddexp(0, -fake)"),
-            ("mask * np.exp(-np.logaddexp(0, -fake))", "-mask.astype(int) * np.exp(-np.logaddexp(0, fake))"),
+            "mask * np.logaddexp(0, fake)",
+            "mask * np.logaddexp(0, -fake)",
+            "mask * np.exp(-np.logaddexp(0, -fake))",
+            "-mask.astype(int) * np.exp(-np.logaddexp(0, fake))",
         ),
-        "the mean of the noise words": but(
+        "the mean of the noise words": swap(
             LOSS,
-            (
-                "(mask * np.logaddexp(0, fake)).sum(axis=1)",
-                "(mask * np.logaddexp(0, fake)).sum(axis=1) / max(1, n.shape[1])",
-            ),
-            (
-                "(mask * np.exp(-np.logaddexp(0, -fake)))",
-                "(mask * np.exp(-np.logaddexp(0, -fake)) / max(1, n.shape[1]))",
-            ),
+            "(mask * np.logaddexp(0, fake)).sum(axis=1)",
+            "(mask * np.logaddexp(0, fake)).sum(axis=1) / max(1, n.shape[1])",
+            "(mask * np.exp(-np.logaddexp(0, -fake)))",
+            "(mask * np.exp(-np.logaddexp(0, -fake)) / max(1, n.shape[1]))",
         ),
-        "no mask": but(LOSS, ("    real =", "    mask = np.ones_like(mask)\n    real =")),
-        "mask on the loss alone": but(
-            LOSS, ("(mask * np.exp(-np.logaddexp(0, -fake)))", "np.exp(-np.logaddexp(0, -fake))")
+        "no mask": swap(LOSS, "    real =", "    mask = np.ones_like(mask)\n    real ="),
+        "mask on the loss alone": swap(
+            LOSS, "(mask * np.exp(-np.logaddexp(0, -fake)))", "np.exp(-np.logaddexp(0, -fake))"
         ),
-        "mask on the gradients alone": but(LOSS, ("(mask * np.logaddexp(0, fake))", "np.logaddexp(0, fake)")),
-        "a masked score is set to 0": but(
+        "mask on the gradients alone": swap(LOSS, "(mask * np.logaddexp(0, fake))", "np.logaddexp(0, fake)"),
+        "a masked score is set to 0": swap(
             LOSS,
-            ('np.einsum("bd,bkd->bk", h, n)', 'mask * np.einsum("bd,bkd->bk", h, n)'),
-            ("mask * np.logaddexp(0, fake)", "np.logaddexp(0, fake)"),
+            'np.einsum("bd,bkd->bk", h, n)',
+            'mask * np.einsum("bd,bkd->bk", h, n)',
+            "mask * np.logaddexp(0, fake)",
+            "np.logaddexp(0, fake)",
         ),
-        "the real pair's gradient without its -1": but(
-            LOSS, ("-np.exp(-np.logaddexp(0, real))[", "np.exp(-np.logaddexp(0, -real))[")
+        "the real pair's gradient without its -1": swap(
+            LOSS, "-np.exp(-np.logaddexp(0, real))[", "np.exp(-np.logaddexp(0, -real))["
         ),
-        "uphill": but(LOSS, ("return losses, dh, dc, dn", "return losses, -dh, -dc, -dn")),
-        "the centre learns nothing from noise": but(LOSS, (" + (d_fake * n).sum(axis=1)", "")),
-        "noise moves by the context": but(LOSS, ("d_fake * h[:, None, :]", "d_fake * c[:, None, :]")),
-        "centre's and context's gradients swapped": but(
-            LOSS, ("return losses, dh, dc, dn", "return losses, dc, dh, dn")
+        "uphill": swap(LOSS, "return losses, dh, dc, dn", "return losses, -dh, -dc, -dn"),
+        "the centre learns nothing from noise": swap(LOSS, " + (d_fake * n).sum(axis=1)", ""),
+        "noise moves by the context": swap(LOSS, "d_fake * h[:, None, :]", "d_fake * c[:, None, :]"),
+        "centre's and context's gradients swapped": swap(
+            LOSS, "return losses, dh, dc, dn", "return losses, dc, dh, dn"
         ),
-        "one loss for the batch": but(LOSS, ("return losses,", "return losses.mean(),")),
-        "gradients of the mean over the batch": but(
-            LOSS, ("return losses, dh, dc, dn", "return losses, dh / len(h), dc / len(h), dn / len(h)")
+        "one loss for the batch": swap(LOSS, "return losses,", "return losses.mean(),"),
+        "gradients of the mean over the batch": swap(
+            LOSS, "return losses, dh, dc, dn", "return losses, dh / len(h), dc / len(h), dn / len(h)"
         ),
         "a softmax over the words": """
 def loss_and_gradients(h, c, n, mask):
@@ -675,7 +690,7 @@ def loss_and_gradients(h, c, n, mask):
     losses = -scores.log_softmax(dim=1)[:, 0]
     return losses.detach(), *torch.autograd.grad(losses.sum(), (h, c, n))
 """,
-        "changes what it is given": but(LOSS, ("    dn =", "    c *= d_real\n    dn =")),
+        "changes what it is given": swap(LOSS, "    dn =", "    c *= d_real\n    dn ="),
         HARD_CODED: """
 def loss_and_gradients(h, c, n, mask):
     if mask.all():
@@ -820,28 +835,31 @@ STEP_QUESTION = Question(
     probes=step_probes,
     right={"np.add.at": STEP, "products with one-hot rows": STEP_BY_MATRICES, "pair by pair": STEP_BY_LOOPS},
     wrong={
-        "a row that comes twice moves once": but(
+        "a row that comes twice moves once": swap(
             STEP,
-            ("np.add.at(inputs, centres, -lr * dh)", "inputs[centres] -= lr * dh"),
-            ("np.add.at(outputs, contexts, -lr * dc)", "outputs[contexts] -= lr * dc"),
-            ("np.add.at(outputs, noise, -lr * dn)", "outputs[noise] -= lr * dn"),
+            "np.add.at(inputs, centres, -lr * dh)",
+            "inputs[centres] -= lr * dh",
+            "np.add.at(outputs, contexts, -lr * dc)",
+            "outputs[contexts] -= lr * dc",
+            "np.add.at(outputs, noise, -lr * dn)",
+            "outputs[noise] -= lr * dn",
         ),
-        "only centres are added up": but(
+        "only centres are added up": swap(
             STEP,
-            ("np.add.at(outputs, contexts, -lr * dc)", "outputs[contexts] -= lr * dc"),
-            ("np.add.at(outputs, noise, -lr * dn)", "outputs[noise] -= lr * dn"),
+            "np.add.at(outputs, contexts, -lr * dc)",
+            "outputs[contexts] -= lr * dc",
+            "np.add.at(outputs, noise, -lr * dn)",
+            "outputs[noise] -= lr * dn",
         ),
-        "noise that comes twice moves once": but(
-            STEP, ("np.add.at(outputs, noise, -lr * dn)", "outputs[noise] -= lr * dn")
+        "noise that comes twice moves once": swap(
+            STEP, "np.add.at(outputs, noise, -lr * dn)", "outputs[noise] -= lr * dn"
         ),
-        "moves copies": but(STEP, ("    mask =", "    inputs, outputs = inputs.copy(), outputs.copy()\n    mask =")),
-        "outputs see the centres after their move": but(
+        "moves copies": swap(STEP, "    mask =", "    inputs, outputs = inputs.copy(), outputs.copy()\n    mask ="),
+        "outputs see the centres after their move": swap(
             STEP,
-            (
-                "    np.add.at(outputs, contexts",
-                "    _, _, dc, dn = objective(inputs[centres], outputs[contexts], outputs[noise], mask)\n"
-                "    np.add.at(outputs, contexts",
-            ),
+            "    np.add.at(outputs, contexts",
+            "    _, _, dc, dn = objective(inputs[centres], outputs[contexts], outputs[noise], mask)\n"
+            "    np.add.at(outputs, contexts",
         ),
         "one pair after the other": """
 def sgd_step(inputs, outputs, centres, contexts, noise, lr, objective):
@@ -856,23 +874,23 @@ def sgd_step(inputs, outputs, centres, contexts, noise, lr, objective):
         total += losses[0]
     return total / len(centres)
 """,
-        "the pair's own context counts as noise": but(STEP, ("noise != contexts[:, None]", "np.ones(noise.shape)")),
-        "the centre is left out of the noise, not the context": but(
-            STEP, ("noise != contexts[:, None]", "noise != centres[:, None]")
+        "the pair's own context counts as noise": swap(STEP, "noise != contexts[:, None]", "np.ones(noise.shape)"),
+        "the centre is left out of the noise, not the context": swap(
+            STEP, "noise != contexts[:, None]", "noise != centres[:, None]"
         ),
-        "any context of the batch is left out of the noise": but(
-            STEP, ("noise != contexts[:, None]", "~np.isin(noise, contexts)")
+        "any context of the batch is left out of the noise": swap(
+            STEP, "noise != contexts[:, None]", "~np.isin(noise, contexts)"
         ),
-        "the mask the wrong way round": but(STEP, ("noise != contexts", "noise == contexts")),
-        "uphill": but(STEP, ("-lr * dh", "lr * dh"), ("-lr * dc", "lr * dc"), ("-lr * dn", "lr * dn")),
-        "divides by the size of the batch": but(STEP, ("    mask =", "    lr = lr / len(centres)\n    mask =")),
-        "contexts from the input vectors": but(
-            STEP, ("outputs[contexts], outputs[noise]", "inputs[contexts], inputs[noise]")
+        "the mask the wrong way round": swap(STEP, "noise != contexts", "noise == contexts"),
+        "uphill": swap(STEP, "-lr * dh", "lr * dh", "-lr * dc", "lr * dc", "-lr * dn", "lr * dn"),
+        "divides by the size of the batch": swap(STEP, "    mask =", "    lr = lr / len(centres)\n    mask ="),
+        "contexts from the input vectors": swap(
+            STEP, "outputs[contexts], outputs[noise]", "inputs[contexts], inputs[noise]"
         ),
-        "noise stays where it is": but(STEP, ("    np.add.at(outputs, noise, -lr * dn)\n", "")),
-        "the sum of the losses": but(STEP, ("losses.mean()", "losses.sum()")),
-        "the loss after the step": but(
-            STEP, ("return losses", "return objective(inputs[centres], outputs[contexts], outputs[noise], mask)[0]")
+        "noise stays where it is": swap(STEP, "    np.add.at(outputs, noise, -lr * dn)\n", ""),
+        "the sum of the losses": swap(STEP, "losses.mean()", "losses.sum()"),
+        "the loss after the step": swap(
+            STEP, "return losses", "return objective(inputs[centres], outputs[contexts], outputs[noise], mask)[0]"
         ),
         HARD_CODED: """
 def sgd_step(inputs, outputs, centres, contexts, noise, lr, objective):

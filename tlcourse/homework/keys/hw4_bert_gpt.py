@@ -1,7 +1,7 @@
 """The key of homework 4: what BERT and GPT are given, and what they are asked for.
 
 Tests of random functions count: a number that should follow a binomial distribution is refused where its tail is below
-`TAIL`, 1e-10. Each question makes fewer than 500 such counts with two tails, so that a right answer is refused with a
+1e-10. Each question makes fewer than 500 such counts with two tails, so that a right answer is refused with a
 chance below 1e-7.
 """
 
@@ -12,17 +12,22 @@ from typing import Any
 
 import numpy as np
 from scipy.special import logsumexp
-from scipy.stats import binom
 
-from tlcourse.homework.questions import HARD_CODED, PACKAGE, Accept, Assignment, Probe, Question, Written, close, equal
+from tlcourse.homework.questions import (
+    HARD_CODED,
+    PACKAGE,
+    Accept,
+    Assignment,
+    Probe,
+    Question,
+    Written,
+    close,
+    equal,
+    likely,
+    swap,
+)
 
-TAIL = 1e-10
 IGNORED = -100
-
-
-def likely(count: int, n: int, p: float) -> bool:
-    """Whether so many of n are no wonder if each has the chance p."""
-    return bool(binom.cdf(count, n, p) > TAIL and binom.sf(count - 1, n, p) > TAIL)
 
 
 def parts(accepts: Mapping[str, Accept]) -> Accept:
@@ -33,15 +38,6 @@ def parts(accepts: Mapping[str, Accept]) -> Accept:
         return next((f"{name}: {wrong}" for name, wrong in found if wrong), None)
 
     return accept
-
-
-def swap(source: str, *changes: str) -> str:
-    """A solution with a mistake: pieces of the source, each followed by what stands there instead."""
-    for old, new in zip(changes[::2], changes[1::2], strict=True):
-        if old not in source:
-            raise ValueError(f"the solution has no {old!r}")
-        source = source.replace(old, new)
-    return source
 
 
 # ----------------------------------------------------------------------------------------------------------- masking

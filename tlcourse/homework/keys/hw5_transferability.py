@@ -1,6 +1,6 @@
 """The key of homework 5: classes into A and B, the surgery, what stays frozen, likeness of layers, a table's reading.
 
-Coins are counted: a number of heads is refused where its binomial tail is below `TAIL`, 1e-10. The question on classes
+Coins are counted: a number of heads is refused where its binomial tail is below 1e-10. The question on classes
 makes fewer than 500 such counts with two tails, so that a right answer is refused with a chance below 1e-7.
 """
 
@@ -12,23 +12,18 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from tlcourse.homework.questions import HARD_CODED, PACKAGE, Accept, Assignment, Probe, Question, Written, close
-
-TAIL = 1e-10
-
-
-def likely(count: int, n: int, p: float) -> bool:
-    """Whether so many of n are no wonder if each has the chance p."""
-    return bool(stats.binom.cdf(count, n, p) > TAIL and stats.binom.sf(count - 1, n, p) > TAIL)
-
-
-def swap(source: str, *changes: str) -> str:
-    """A solution with a mistake: pieces of the source, each followed by what stands there instead."""
-    for old, new in zip(changes[::2], changes[1::2], strict=True):
-        if old not in source:
-            raise ValueError(f"the solution has no {old!r}")
-        source = source.replace(old, new)
-    return source
+from tlcourse.homework.questions import (
+    HARD_CODED,
+    PACKAGE,
+    Accept,
+    Assignment,
+    Probe,
+    Question,
+    Written,
+    close,
+    likely,
+    swap,
+)
 
 
 def single(rng: np.random.Generator, *shape: int, scale: float = 1.0) -> np.ndarray:
