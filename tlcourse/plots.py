@@ -2530,8 +2530,9 @@ def curve_names(table: pd.DataFrame) -> pd.Series:
     known = [name for name in CURVES if "far" not in name]
     if unknown := set(table["treatment"]) - {"base", *known}:
         raise ValueError(f"there is no treatment {min(map(str, unknown))!r}; they are base, {', '.join(known)}")
-    names = table["treatment"] + table["source"].map({"far": " from far"}).fillna("")
-    return names.where(table["treatment"] != "base", "base " + table["source"])
+    from tlcourse.transferability import grid  # heavy, and there where its table is drawn
+
+    return grid.curve_names(table)
 
 
 def transferability(

@@ -63,8 +63,9 @@ def test_every_cell_once_and_bases_shared(table, tasks):
 
 
 def test_bases_and_their_likeness(table, tasks):
-    a, b = lesson.bases(TINY, tasks, 1)
-    split = tasks.splits(2)[1]
+    grid = next(lesson.grids(TINY, tasks))
+    split = grid.splits[1]
+    a, b = lesson.bases(grid, split)
     assert [net.head.linear.out_features for net in (a, b)] == [len(split.a.classes), len(split.b.classes)]
     alike = lesson.likeness_of_bases(TINY, tasks, texts=20)
     assert alike.shape == (3, 3) and (alike > 0).all() and (alike < 1).all()

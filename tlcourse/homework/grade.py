@@ -14,7 +14,7 @@ import signal
 import stat
 import sys
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
@@ -56,7 +56,7 @@ class Submission:
             return opened.read(judge.MOST_BYTES + 1)
 
 
-def submissions(folder: Path, names: Iterator[str] | Mapping, *, besides: tuple[Path, ...] = ()) -> list[Submission]:
+def submissions(folder: Path, names: Collection[str], *, besides: tuple[Path, ...] = ()) -> list[Submission]:
     """What students handed in, of each assignment that anybody handed in.
 
     Args:

@@ -162,6 +162,11 @@ def swap(source: str, *changes: str) -> str:
     return source
 
 
+def exact(array: np.ndarray) -> np.ndarray:
+    """Numbers that are the same in 32 and in 64 bits, as arguments come in 32."""
+    return np.asarray(array, dtype=np.float32).astype(np.float64)
+
+
 def likely(count: int, n: int, p: float, *, tail: float = 1e-10) -> bool:
     """Whether so many of n are no wonder if each has the chance p: neither tail of the binomial is that small."""
     return bool(binom.cdf(count, n, p) > tail and binom.sf(count - 1, n, p) > tail)

@@ -128,6 +128,7 @@ def texts(sizes: Sizes, target: Labelled) -> tuple[pd.DataFrame, pd.DataFrame]:
     return tuple(parts)
 
 
+@cache  # the same texts are asked for again and again, and segmentation takes seconds
 def romanised(text: str) -> str:
     """A Thai text in Latin letters, as the Royal Institute writes them; tones and lengths are lost."""
     return " ".join(filter(None, map(romanised_word, thai_words(text))))

@@ -467,6 +467,12 @@ class Observation:
         return "holds" if verdicts == {"holds"} else "fails" if "fails" in verdicts else "undecided"
 
 
+def curve_names(table: pd.DataFrame) -> pd.Series:
+    """Which curve each row of a table belongs to: ``base B``, ``AnB``, ``AnB from far`` …"""
+    names = table["treatment"] + table["source"].map({"far": " from far"}).fillna("")
+    return names.where(table["treatment"] != "base", "base " + table["source"])
+
+
 class Curves:
     """A table of one network by treatment: curve by split (rows) and depth (columns), the mean over seeds.
 
@@ -477,9 +483,7 @@ class Curves:
     def __init__(self, table: pd.DataFrame, metric: str = "accuracy"):
         if len(networks := table["network"].unique()) != 1:
             raise ValueError(f"give the rows of one network, not of {len(networks)}: {', '.join(networks)}")
-        names = table["treatment"] + table["source"].map({"far": " from far"}).fillna("")
-        names = names.where(table["treatment"] != "base", "base " + table["source"])
-        self.values = table.assign(name=names).groupby(["name", "split", "n"])[metric].mean()
+        self.values = table.assign(name=curve_names(table)).groupby(["name", "split", "n"])[metric].mean()
         self.depths = np.sort(table.loc[table["n"] > 0, "n"].unique())
 
     def __getitem__(self, name: str) -> pd.DataFrame:

@@ -191,18 +191,13 @@ def run(study: Study, of: Tasks, *, progress: bool = True) -> pd.DataFrame:
     return pd.concat(tables).drop_duplicates([field.name for field in fields(Cell)], ignore_index=True)
 
 
-def bases(study: Study, of: Tasks, split: int = 0) -> tuple[Network, Network]:
-    """Base A and base B of the first network, trained by :func:`run`."""
-    grid = next(grids(study, of))
-    (network,) = grid.networks
-    cells = (Cell(network, str(split), source, "base", 0, grid.seeds[0]) for source in "AB")
+def bases(grid: Grid, split: Split) -> tuple[Network, Network]:
+    """Base A and base B of a grid's first network and first seed, trained by :func:`run`."""
+    cells = (Cell(next(iter(grid.networks)), split.name, source, "base", 0, grid.seeds[0]) for source in "AB")
     return tuple(load_base(grid, cell, folder()) for cell in cells)
 
 
 def likeness_of_bases(study: Study, of: Tasks, *, texts: int = 300) -> np.ndarray:
     """CKA of each layer of base A with each of base B, (N, N), over the words of B's test texts; mean over splits."""
-    found = []
-    for number, split in enumerate(of.splits(study.parts[0].splits)):
-        a, b = bases(study, of, number)
-        found.append(likeness(a, b, split.b.test[:texts]))
-    return np.mean(found, axis=0)
+    grid = next(grids(study, of))
+    return np.mean([likeness(*bases(grid, split), split.b.test[:texts]) for split in grid.splits], axis=0)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tlcourse.homework.questions import HARD_CODED, PACKAGE, Assignment, Probe, Question, Written, close, equal
+from tlcourse.homework.questions import HARD_CODED, PACKAGE, Assignment, Probe, Question, Written, close, equal, exact
 
 
 # ----------------------------------------------------------------------------------- slanted triangular learning rates
@@ -272,7 +272,7 @@ def perplexity_probes(rng: np.random.Generator) -> list[Probe]:
         logits = 2 * rng.normal(size=(*there.shape, n_words))
         logits[~there, pad] += 8 * rng.choice([-1, 1])  # padding is either very easy or very hard to predict
         logits[0] *= 0.1  # texts differ in how hard they are
-        logits = (logits + shift).astype(np.float32).astype(np.float64)
+        logits = exact(logits + shift)
         return Probe(
             test,
             "answer = float(perplexity(logits, targets, pad))",

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tlcourse.homework.questions import HARD_CODED, PACKAGE, Assignment, Probe, Question, Written, close, equal
+from tlcourse.homework.questions import HARD_CODED, PACKAGE, Assignment, Probe, Question, Written, close, equal, exact
 
 # ------------------------------------------------------------------------------------------------ characters of a word
 THAI = "กขคงจชซญดตถทนบปผพฟมยรลวสหอะาิีุูเแโไ่้"
@@ -155,7 +155,7 @@ def loss_probes(rng: np.random.Generator) -> list[Probe]:
         logits = [rng.normal(size=(*there.shape, n_words)) * scale for scale in (0.3, 3.0)]
         for scores in logits:
             scores[0] *= 0.1  # sentences differ in how hard they are
-        return [(scores + shift).astype(np.float32).astype(np.float64) for scores in logits], targets
+        return [exact(scores + shift) for scores in logits], targets
 
     def arguments(logits: list, targets: list, pad: int) -> dict:
         named = {"forward": logits[0], "backward": logits[1]}

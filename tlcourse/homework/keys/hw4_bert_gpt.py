@@ -23,6 +23,7 @@ from tlcourse.homework.questions import (
     Written,
     close,
     equal,
+    exact,
     likely,
     swap,
 )
@@ -508,9 +509,9 @@ def cross_entropies(states: np.ndarray, targets: np.ndarray, embedding: np.ndarr
 
 def mlm_probes(rng: np.random.Generator) -> list[Probe]:
     def probe(test: str, labels: np.ndarray, *, vocab: int = 9, scale: float = 1.0, gradients: bool = False) -> Probe:
-        states = np.float32(rng.normal(size=(*labels.shape, 5)) * scale).astype(np.float64)
-        embedding = np.float32(rng.normal(size=(vocab, 5)) * scale).astype(np.float64)
-        bias = np.float32(rng.normal(size=vocab)).astype(np.float64)
+        states = exact(rng.normal(size=(*labels.shape, 5)) * scale)
+        embedding = exact(rng.normal(size=(vocab, 5)) * scale)
+        bias = exact(rng.normal(size=vocab))
         chosen = labels != IGNORED
         losses, slope = cross_entropies(states[chosen], labels[chosen], embedding, bias)
         arguments = {"states": states, "labels": labels, "embedding": embedding, "bias": bias}
@@ -783,7 +784,7 @@ def l3_probes(rng: np.random.Generator) -> list[Probe]:
         for row, length in zip(ids, lengths, strict=True):
             row[:length] = rng.choice(np.setdiff1d(np.arange(vocab), pad), length)
         drawn = [rng.normal(size=size) for size in ((*ids.shape, dim), (vocab, dim), (classes, dim))]
-        states, embedding, head = (np.float32(one * scale).astype(np.float64) for one in drawn)
+        states, embedding, head = (exact(one * scale) for one in drawn)
         labels = rng.integers(classes, size=rows)
         arguments = {
             "states": states, "ids": ids, "labels": labels, "embedding": embedding, "head": head,

@@ -21,6 +21,7 @@ from tlcourse.homework.questions import (
     Question,
     Written,
     close,
+    exact,
     likely,
     swap,
 )
@@ -28,7 +29,7 @@ from tlcourse.homework.questions import (
 
 def single(rng: np.random.Generator, *shape: int, scale: float = 1.0) -> np.ndarray:
     """Normal numbers that are the same in 32 and in 64 bits, as arguments come in 32."""
-    return np.float32(rng.normal(size=shape) * scale).astype(np.float64)
+    return exact(rng.normal(size=shape) * scale)
 
 
 # ----------------------------------------------------------------------------------------------------------- classes
@@ -586,7 +587,7 @@ def cka_probes(rng: np.random.Generator) -> list[Probe]:
     def probe(test: str, x: np.ndarray, y: np.ndarray) -> Probe:
         grams = []
         for one in (x, y):
-            one = np.float32(one).astype(np.float64)
+            one = exact(one)
             centre = np.eye(len(one)) - 1 / len(one)
             grams.append(centre @ one @ one.T @ centre)
         k, l = grams  # noqa: E741
